@@ -1,0 +1,51 @@
+# The same few commands for people, hooks and CI.
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+export PATH := $(VENV)/bin:$(PATH)
+# Libraries of this project do not phone home, and tests never reach for a hub.
+export DO_NOT_TRACK := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+export DVC_NO_ANALYTICS := 1
+
+.PHONY: repro check test test-long clean
+.DEFAULT_GOAL := repro
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@echo "Installing into .venv (a few minutes, once) ..."
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; set PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+ifdef PROFILE
+# A profile runs in a git worktree of its own: data, lock and registry of two projects never mix.
+WORKSPACE := workspaces/$(PROFILE)
+repro: $(VENV)/.installed
+	@test -f profiles/$(PROFILE).yaml || { echo "profiles/$(PROFILE).yaml does not exist; there are: $(basename $(notdir $(wildcard profiles/*.yaml)))"; exit 1; }
+	@test -d $(WORKSPACE) || git worktree add --quiet --detach $(WORKSPACE)
+	git -C $(WORKSPACE) checkout --quiet --force --detach $$(git rev-parse HEAD)
+	cp profiles/$(PROFILE).yaml $(WORKSPACE)/params.yaml
+	cd $(WORKSPACE) && dvc repro && echo "Look at $(WORKSPACE)/build/report/index.html"
+else
+repro: $(VENV)/.installed
+	dvc repro
+	@echo
+	@echo "Reports:   build/report/index.html"
+	@echo "Registry:  . .venv/bin/activate && compass status"
+	@echo "MLflow:    mlflow ui --backend-store-uri sqlite:///mlruns/mlflow.db"
+endif
+
+check: $(VENV)/.installed
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+test: $(VENV)/.installed
+	HF_HUB_OFFLINE=1 pytest -q -m "not long"
+
+test-long: $(VENV)/.installed
+	HF_HUB_OFFLINE=1 pytest -q -m long
+
+clean:
+	rm -rf build .memo

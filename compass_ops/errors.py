@@ -1,0 +1,58 @@
+"""The exception tree. Every error a user can cause is one of these, with one sentence that says what to do.
+
+::
+
+    CompassError                 exit code 1
+    ├── ParamsError              params.yaml or a profile: every fault in one report
+    ├── SourceError              a data source that cannot be read
+    ├── DataFault                one language's data: that language stops, the others go on
+    ├── ModelError               base model, embedder or adapter: missing, damaged, or another than expected
+    ├── StorageError             a file that cannot be read or written
+    └── RegistryError            the MLflow registry
+        └── ConflictError        somebody else got there first
+"""
+
+
+class CompassError(Exception):
+    """An error with a remedy; ends a command with exit code 1."""
+
+
+class ParamsError(CompassError):
+    """Faults of a params file, one line each."""
+
+
+class SourceError(CompassError):
+    """A data source that cannot be read."""
+
+
+class DataFault(CompassError):
+    """A fault of one language's data.
+
+    Parameters
+    ----------
+    language : str
+        BCP-47 tag of the language that is left out.
+    reason : str
+        One sentence for the receipt.
+    """
+
+    def __init__(self, language: str, reason: str) -> None:
+        super().__init__(f"{language}: {reason}")
+        self.language = language
+        self.reason = reason
+
+
+class ModelError(CompassError):
+    """A model that is missing, damaged or not the one expected."""
+
+
+class StorageError(CompassError):
+    """A file that cannot be read or written."""
+
+
+class RegistryError(CompassError):
+    """The registry refused or could not be reached."""
+
+
+class ConflictError(RegistryError):
+    """The registry no longer holds what the caller expected."""

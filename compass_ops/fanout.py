@@ -1,0 +1,91 @@
+"""One stage over many languages: only what changed is remade, and a killed stage goes on where it was.
+
+Finished languages lie in a memo folder keyed by the digest of their inputs. The stage's output is assembled
+from it, so a removed language vanishes, and going back to earlier inputs costs a copy.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from tqdm import tqdm
+
+from compass_ops.errors import DataFault, StorageError
+from compass_ops.storage import fresh_folder, replace_folder, write_json
+
+RECEIPT = "receipt.json"
+
+
+def memo_key(stage: str, version: int, language: str, inputs: str) -> str:
+    """Name a finished piece of work: the stage, the version of its output format, the language, its inputs."""
+    named = "\x1f".join((stage, str(version), language, inputs)).encode()
+    return hashlib.sha256(named).hexdigest()
+
+
+def fan_out(
+    stage: tuple[str, int],
+    inputs: Mapping[str, str],
+    make: Callable[[str, Path], None],
+    out: Path,
+    memo: Path,
+) -> None:
+    """Make ``out/<language>/`` for every language of ``inputs``.
+
+    Parameters
+    ----------
+    stage : (str, int)
+        Name of the stage and version of its output format. Raise the version when the same inputs must
+        give other files.
+    inputs : mapping of language to digest
+        Everything the language's files depend on, as one digest.
+    make : callable (language, folder) -> None
+        Writes one language's files. What an interrupted call left in the folder is still there at the next.
+        It may raise ``DataFault``: the language then leaves a receipt with the reason, and the others go on.
+    out, memo : Path
+        The stage's output folder (replaced as a whole) and the memo folder.
+
+    Raises
+    ------
+    StorageError
+        If the disk fails; finished languages stay in the memo.
+    """
+    name, version = stage
+    faults: dict[str, str] = {}
+    finished: dict[str, Path] = {}
+    for language in _with_progress(name, inputs):
+        done = memo / name / memo_key(name, version, language, inputs[language])
+        finished[language] = done
+        if not done.exists():
+            partial = done.with_suffix(".partial")
+            try:
+                partial.mkdir(parents=True, exist_ok=True)
+                make(language, partial)
+                replace_folder(partial, done)
+            except DataFault as fault:
+                shutil.rmtree(partial, ignore_errors=True)
+                faults[language] = fault.reason
+            except OSError as error:
+                raise StorageError(
+                    f"{name}: {language} could not be written ({error}). Free space or fix permissions, "
+                    "then rerun; finished languages are kept."
+                ) from error
+    with fresh_folder(out) as aside:
+        for language, done in finished.items():
+            if language in faults:
+                receipt = {
+                    "language": language,
+                    "status": "failed",
+                    "stage": name,
+                    "reason": faults[language],
+                }
+                write_json(aside / language / RECEIPT, receipt)
+            else:
+                shutil.copytree(done, aside / language)
+
+
+def _with_progress(name: str, inputs: Mapping[str, str]) -> Iterator[str]:
+    with tqdm(sorted(inputs), desc=name, unit="language", disable=None) as bar:
+        for language in bar:
+            bar.set_postfix_str(language)
+            yield language

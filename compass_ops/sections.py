@@ -1,0 +1,263 @@
+"""The sections of ``params.yaml``, one class per stage; sources of data are in ``source_sections``.
+
+A field's description is the last sentence of its error message: what to do.
+"""
+
+import math
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Section(BaseModel):
+    """A part of the file: unknown keys are errors, values are not converted, nothing changes after reading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class ProjectParams(Section):
+    """What all stages share."""
+
+    seed: int = Field(ge=0, description="Set the seed of every random choice, an integer >= 0.")
+    languages: list[str] = Field(min_length=1, description="List the target languages (BCP-47), one adapter each.")
+
+
+class HubModel(Section):
+    """A model of the Hugging Face hub."""
+
+    kind: Literal["hub"]
+    id: str = Field(description="Give the repository's id, such as Qwen/Qwen2.5-7B.")
+    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="Pin the commit: 40 hex digits, not a branch.")
+
+
+class FolderModel(Section):
+    """A model in a local folder, in the hub's layout."""
+
+    kind: Literal["folder"]
+    path: str = Field(description="Give the folder, absolute or relative to the project.")
+
+
+class LlamaShape(Section):
+    """Size of an embedded base of the Llama architecture."""
+
+    vocabulary: Count = Field(description="Set the number of tokens.")
+    width: Count = Field(description="Set the hidden size, a multiple of twice the heads.")
+    feedforward: Count = Field(description="Set the hidden size of the feed-forward layers.")
+    layers: Count = Field(description="Set the number of layers.")
+    heads: Count = Field(description="Set the number of attention heads.")
+    positions: Count = Field(description="Set the longest text, in tokens.")
+
+
+class ScheduleParams(Section):
+    """How long and how fast to train; see ``training.train.Schedule``."""
+
+    epochs: Count = Field(description="Set the passes over the examples.")
+    batch_rows: Count = Field(description="Set the examples per step and device.")
+    accumulation: Count = Field(description="Set the batches per optimizer step.")
+    learning_rate: Positive = Field(description="Set AdamW's peak learning rate.")
+    warmup_share: Share = Field(description="Set the share of steps that warm up.")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(description="Set AdamW's weight decay.")
+    checkpoint_steps: Count = Field(description="Set the steps between checkpoints.")
+
+
+class PretrainedModel(Section):
+    """A small base, pretrained in the pipeline on the records of role ``pretrain``."""
+
+    kind: Literal["pretrained"]
+    shape: LlamaShape = Field(description="Give the architecture's sizes.")
+    schedule: ScheduleParams = Field(description="Give the pretraining's schedule.")
+
+
+class TrainedEmbedder(Section):
+    """A static embedder, trained in the pipeline on parallel records of role ``pretrain``."""
+
+    kind: Literal["trained"]
+    vocabulary: Count = Field(description="Set the number of tokens.")
+    dimension: Count = Field(description="Set the length of the vectors.")
+    epochs: Count = Field(description="Set the passes over the pairs.")
+
+
+class BaseParams(Section):
+    """The frozen base model and the embedder."""
+
+    model: Annotated[HubModel | FolderModel | PretrainedModel, Field(discriminator="kind")] = Field(
+        description="Choose kind: hub, folder or pretrained."
+    )
+    embedder: Annotated[HubModel | FolderModel | TrainedEmbedder, Field(discriminator="kind")] = Field(
+        description="Choose kind: hub, folder or trained."
+    )
+    separator: str = Field(description="Give the text between prompt and completion, usually one space.")
+    max_tokens: Count = Field(description="Set the longest text given to the model, in tokens.")
+
+
+class EmbedParams(Section):
+    """Texts to vectors."""
+
+    prefix: str = Field(description='Give the text before each prompt ("query: " for E5 models), or "".')
+    batch_rows: Count = Field(description="Set the texts per batch.")
+
+
+class ClusterParams(Section):
+    """Clusters of the pool."""
+
+    clusters: Count = Field(description="Set K, the number of clusters; 20 to 40 suit a few hundred target prompts.")
+    fit_rows: Count = Field(description="Set the rows that K-Means is fitted on; the rest is assigned.")
+
+
+class SampleOverride(Section):
+    """What one language has otherwise."""
+
+    budget: Count = Field(description="Set the auxiliary rows for this language.")
+
+
+class SampleParams(Section):
+    """Choice of auxiliary data."""
+
+    strategy: Literal["compass", "random", "own_only"] = Field(description="Choose compass, random or own_only.")
+    budget: Count = Field(description="Set the auxiliary rows to draw per language.")
+    overrides: dict[str, SampleOverride] = Field(description="Map languages to other budgets, or give {}.")
+
+
+class TrainParams(Section):
+    """Training of the adapters."""
+
+    lora: dict[str, Any] = Field(description="Give the arguments of peft.LoraConfig (r, lora_alpha, use_dora, ...).")
+    schedule: ScheduleParams = Field(description="Give the training's schedule.")
+    fisher_rows: Count = Field(description="Set the examples that the Fisher diagonal is estimated on.")
+    anchor_share: Share = Field(description="Set the share of the training rows kept as replay anchors.")
+    anchor_min: Count = Field(description="Set the least number of replay anchors.")
+
+
+class EvaluateParams(Section):
+    """Scoring of test items. Separator and longest input are those of `base`."""
+
+    batch_tokens: Count = Field(description="Set the input tokens per batch, padding included, such as 8192.")
+
+
+class GateParams(Section):
+    """What a candidate is held to, in the stages admit and gate."""
+
+    margin: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="Set the loss of accuracy on the old distribution that is tolerated, such as 0.05."
+    )
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        description="Set the error rate of each one-sided test, such as 0.05."
+    )
+    power: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        description="Set the power at which resolvable differences are stated, such as 0.8."
+    )
+    uncovered_share: Share = Field(
+        description="Set the share of a distribution that may lie in clusters without a labelled item, such as 0.2."
+    )
+    least_items: Annotated[int, Field(ge=2)] = Field(
+        description="Set the labelled gate items below which nothing is judged, such as 30."
+    )
+    most_uses: Count = Field(description="Set the decisions after which a gate half is used up, such as 20.")
+
+
+class RegistryParams(Section):
+    """Where runs and versions are kept."""
+
+    uri: str = Field(
+        description="Give MLflow's URI, such as sqlite:///mlruns/mlflow.db; MLFLOW_TRACKING_URI wins over it."
+    )
+    experiment: str = Field(min_length=1, description="Name the MLflow experiment that runs are logged in.")
+
+
+class UpdateParams(Section):
+    """Continual update of an adapter whose traffic drifted (ECDA)."""
+
+    budget: Count = Field(description="Set the auxiliary rows that an update is trained on.")
+    schedule: ScheduleParams = Field(description="Give the update's schedule.")
+    ewc_strength: Annotated[float, Field(ge=0)] = Field(description="Set lambda, the weight of the EWC penalty.")
+    replay_strength: Annotated[float, Field(ge=0)] = Field(description="Set beta, the weight of the loss on anchors.")
+    interpolations: list[Annotated[float, Field(gt=0, le=1)]] = Field(
+        min_length=1,
+        description="List the steps from the old adapter to the new one that are tried, such as [0.5, 1.0].",
+    )
+
+
+WindowName = Annotated[str, Field(pattern=r"^[0-9]{4}$")]
+LogColumn = Literal["time", "language", "prompt", "session", "label"]
+
+
+class NoTraffic(Section):
+    """There is no traffic yet: the tend half has nothing to look at."""
+
+    kind: Literal["none"]
+
+
+class LoggedTraffic(Section):
+    """A request log; see ``monitoring.request_log``."""
+
+    kind: Literal["log"]
+    files: list[str] = Field(min_length=1, description="List globs of JSONL, CSV or Parquet files.")
+    fields: dict[LogColumn, str] = Field(
+        description="Map time, language, prompt and, if the log has them, session and label to the log's field names."
+    )
+
+    @model_validator(mode="after")
+    def _required(self) -> Self:
+        missing = {"time", "language", "prompt"} - set(self.fields)
+        if missing:
+            raise ValueError(f"fields must name {', '.join(sorted(missing))}")
+        return self
+
+
+class PhaseParams(Section):
+    """What users ask from a window on."""
+
+    start: WindowName = Field(description='Name the first window of the phase, such as "0002".')
+    topics: dict[str, float] = Field(min_length=1, description="Map topics to weights, in any unit.")
+
+
+class SimulatedTraffic(Section):
+    """Traffic of the embedded project: each language asks as `usage` of its worldfacts source says, until it shifts."""
+
+    kind: Literal["simulated"]
+    windows: Count = Field(description="Set the number of windows that there are.")
+    shifts: dict[str, list[PhaseParams]] = Field(description="Map languages to their later phases, or give {}.")
+
+
+class TrafficParams(Section):
+    """Windows of production prompts."""
+
+    until: WindowName = Field(description='Name the last window to look at, in quotes; "0000" for none yet.')
+    window_rows: Count = Field(description="Set the prompts per window and language, such as 400.")
+    origin: Annotated[NoTraffic | LoggedTraffic | SimulatedTraffic, Field(discriminator="kind")] = Field(
+        description="Choose kind: simulated, log or none."
+    )
+
+
+class DriftParams(Section):
+    """The trigger; see ``monitoring.drift.DriftSettings``, whose fields these are."""
+
+    permutations: Count = Field(description="Set the permutations, such as 999; p is never below 1 / (this + 1).")
+    alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="Set the probability of a false alarm in any language of a round, such as 0.05."
+    )
+    effect_floor_nats: Annotated[float, Field(ge=0)] = Field(
+        description="Set the debiased divergence, in nats, below which a shift is too small to act on, such as 0.02."
+    )
+    minimum_window: Count = Field(description="Set the prompts of a window below which nothing is judged, such as 150.")
+    minimum_reference: Count = Field(description="Set the reference rows below which nothing is judged, such as 150.")
+    moved_clusters: Count = Field(description="Set how many of the clusters that moved most are shown.")
+
+    @model_validator(mode="after")
+    def _can_alarm(self) -> Self:
+        if 1 / (self.permutations + 1) > self.alpha:
+            raise ValueError(f"permutations must be >= {math.ceil(1 / self.alpha) - 1} for alpha {self.alpha}")
+        return self
+
+
+class ReportParams(Section):
+    """What is shown."""
+
+    html_limit: Annotated[int, Field(ge=0)] = Field(
+        description="Set the most drift reports in HTML per round (3.7 MB each), such as 15."
+    )
+    examples: Count = Field(description="Set the example prompts per moved cluster, such as 3.")
