@@ -1,0 +1,125 @@
+"""The only door to PEFT: make, save, attach, detach and interpolate adapters."""
+
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
+from transformers import PreTrainedModel
+
+from compass_ops.errors import ModelError
+from compass_ops.storage import write_json
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+Weights = dict[str, torch.Tensor]
+
+
+def new_adapter(base: PreTrainedModel, lora: Mapping[str, Any], seed: int) -> PeftModel:
+    """Put a freshly initialised LoRA or DoRA adapter on the base; its weights alone are trainable.
+
+    Parameters
+    ----------
+    base : PreTrainedModel
+        Frozen; it is changed in place until ``detach``.
+    lora : mapping
+        Arguments of ``peft.LoraConfig`` as they are (``r``, ``lora_alpha``, ``use_dora``, ``target_modules``, ...).
+    seed : int
+        Of the initial values.
+
+    Raises
+    ------
+    ModelError
+        If PEFT refuses the settings for this architecture.
+    """
+    torch.manual_seed(seed)
+    try:
+        return get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **lora))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"params.yaml: train.lora does not fit {type(base).__name__} ({error}).") from error
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Write the adapter's config and weights (safetensors), without paths of this machine."""
+    with warnings.catch_warnings():
+        # PEFT looks for the base's config on the hub to see whether embeddings were resized; they never are here.
+        warnings.simplefilter("ignore", UserWarning)
+        model.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+    (folder / "README.md").unlink(missing_ok=True)
+    config = json.loads((folder / CONFIG).read_text("utf-8"))
+    config["base_model_name_or_path"] = None
+    if isinstance(config["target_modules"], list):
+        config["target_modules"].sort()
+    write_json(folder / CONFIG, config)
+
+
+def attach(base: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:
+    """Put a saved adapter on the base.
+
+    Raises
+    ------
+    ModelError
+        If the folder holds no adapter, or one of another base's shape.
+    """
+    if not (folder / WEIGHTS).is_file():
+        raise ModelError(f"{folder}: holds no {WEIGHTS}. Adapters are saved as safetensors by the train stage.")
+    try:
+        model = get_peft_model(base, LoraConfig.from_pretrained(str(folder)))
+        set_weights(model, load_file(folder / WEIGHTS))
+    except (RuntimeError, ValueError, KeyError, ModelError) as error:
+        raise ModelError(f"{folder}: the adapter does not fit this base model ({error}).") from error
+    if not trainable:
+        model.requires_grad_(False)
+    return model.eval()
+
+
+def detach(model: PeftModel) -> PreTrainedModel:
+    """Take the adapter off and return the untouched base."""
+    base = model.unload()
+    if hasattr(base, "peft_config"):
+        del base.peft_config
+    return base.requires_grad_(False).eval()
+
+
+@contextmanager
+def without_adapter(model: PeftModel) -> Iterator[PeftModel]:
+    """Within the block the model computes what the bare base does."""
+    with model.disable_adapter():
+        yield model
+
+
+def weights_of(model: PeftModel) -> Weights:
+    """Return a copy of the adapter's weights under the names of its safetensors file, in float32 on the CPU."""
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    return {name: tensor.detach().float().cpu().clone() for name, tensor in state.items()}
+
+
+def set_weights(model: PeftModel, weights: Weights) -> None:
+    """Give the adapter these weights; ``ModelError`` if names or shapes differ from its own."""
+    own = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in weights.items()}:
+        raise ModelError("its weights have other names or shapes than the layers")
+    set_peft_model_state_dict(model, weights)
+
+
+def trainable_parameters(model: PeftModel) -> dict[str, torch.nn.Parameter]:
+    """Return the adapter's parameters by the name that ``weights_of`` gives them."""
+    return {_saved_name(name): p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _saved_name(name: str) -> str:
+    """Turn a module's parameter name into its name in the safetensors file, as PEFT writes it."""
+    return name.replace(".default", "").replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
+
+
+def interpolate(old: Weights, new: Weights, alpha: float) -> Weights:
+    """Return (1 - alpha) old + alpha new, factor by factor.
+
+    Right for LoRA and DoRA where ``new`` was continued from ``old`` (A, B and the magnitude vectors each lie on
+    one path; WiSE-FT, arXiv 2109.01903). Merging the products instead is silently wrong for DoRA.
+    """
+    return {name: torch.lerp(old[name], new[name], alpha) for name in old}

@@ -1,0 +1,100 @@
+"""The adapter version folder: what may be in it, the digest that names its adapter, and its manifest.
+
+Needs no torch: a training machine, the registry and a server share it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compass_ops.errors import ModelError
+from compass_ops.storage import file_digest, file_digests, read_json, value_digest, write_json
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+CONFIG, WEIGHTS = "adapter/adapter_config.json", "adapter/adapter_model.safetensors"
+
+# Where a base lies on one machine says nothing about the adapter.
+_PLACES = frozenset({"base_model_name_or_path", "revision", "parent_library", "auto_mapping"})
+# Formats that cannot carry code.
+_SAFE = frozenset({".csv", ".html", ".json", ".npy", ".parquet", ".safetensors"})
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a version comes from: the fields of its manifest that are not computed from its files.
+
+    Attributes
+    ----------
+    language : str
+        BCP-47 tag.
+    base, embedder : mapping
+        ``{"id", "revision", "digest"}`` as loaded.
+    parent : str or None
+        Digest of the adapter it was continued from.
+    window : str or None
+        Traffic window it was updated for.
+    subset_digest : str
+        SHA-256 of the rows it was trained on.
+    """
+
+    language: str
+    base: Mapping[str, str | None]
+    embedder: Mapping[str, str | None]
+    parent: str | None
+    window: str | None
+    subset_digest: str
+
+
+def adapter_digest(folder: Path) -> str:
+    """Return the digest that names a version folder's adapter: SHA-256 over weights and config without places."""
+    config = {key: value for key, value in read_json(folder / CONFIG).items() if key not in _PLACES}
+    return value_digest({"weights": file_digest(folder / WEIGHTS), "config": config})
+
+
+def write_manifest(folder: Path, origin: Origin) -> dict[str, Any]:
+    """Write ``manifest.json`` of a finished version folder and return it.
+
+    Raises
+    ------
+    ModelError
+        If the folder holds something that no version may hold.
+    """
+    pinned = ("id", "revision", "digest")
+    manifest = {
+        "schema": SCHEMA,
+        "language": origin.language,
+        "digest": adapter_digest(folder),
+        "base": {key: origin.base[key] for key in pinned},
+        "embedder": {key: origin.embedder[key] for key in pinned},
+        "parent": origin.parent,
+        "window": origin.window,
+        "subset_digest": origin.subset_digest,
+        "git_commit": None,
+        "files": version_files(folder),
+    }
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def version_files(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a version folder but the manifest, by relative path.
+
+    Raises
+    ------
+    ModelError
+        Naming a symbolic link, or a file of a format that can carry code.
+    """
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            raise ModelError(f"{folder}: {name} is a symbolic link. A version holds plain files only.")
+        if path.is_file() and path.suffix not in _SAFE:
+            raise ModelError(
+                f"{folder}: {name} does not belong in a version. Only {', '.join(sorted(_SAFE))} files may be in it, "
+                "because other formats can carry code."
+            )
+    digests = file_digests(folder)
+    digests.pop(MANIFEST, None)
+    return digests

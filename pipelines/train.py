@@ -1,0 +1,73 @@
+"""Stage train: one adapter per language, with everything that is needed to serve, judge and update it."""
+
+from pathlib import Path
+
+from compass_ops.errors import DataFault
+from compass_ops.fanout import RECEIPT, fan_out
+from compass_ops.model_files import entry_from
+from compass_ops.params import load_params
+from compass_ops.seeding import derived_seed
+from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest, write_json
+from pipelines._stage import MEMO, path_option, stage
+
+FORMAT = 1
+
+
+@stage
+@path_option("--subsets")
+@path_option("--vectors")
+@path_option("--clusters")
+@path_option("--base")
+@path_option("--out")
+def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) -> None:
+    """Train the adapters of all target languages on one loaded base model."""
+    from compass_ops.training.version import Origin, write_manifest
+
+    from compass_ops.training.adapt import Base, Order, Reference, train_new, write_reference
+    from compass_ops.training.base import load_base
+    from compass_ops.training.train import NonFiniteLossError
+
+    params = load_params()
+    pins = read_json(base)
+    model, tokenizer = load_base(entry_from(pins["model"]), Path.cwd())
+    loaded = Base(model, tokenizer, params.base)
+
+    def make(language: str, folder: Path) -> None:
+        if (subsets / language / RECEIPT).exists():
+            raise DataFault(language, read_json(subsets / language / RECEIPT)["reason"])
+        subset, version = subsets / language / "subset.parquet", folder / "version"
+        seed = derived_seed(params.project.seed, "train", language)
+        notes = RunNotes({"stage": "train", **params.train.model_dump()}, {"compass.language": language})
+        try:
+            with training_run(location, f"train {language}", notes) as run:
+                order = Order(read_table(subset), params.train, seed, version, run.watch)
+                curve = train_new(loaded, order)
+        except NonFiniteLossError as error:
+            raise DataFault(language, str(error)) from error
+        reference = Reference(
+            read_array(vectors / "target" / f"{language}.npy"),
+            read_array(clusters / "assignments" / "target" / f"{language}.npy"),
+            read_array(clusters / "centroids.npy"),
+        )
+        write_reference(reference, version)
+        origin = Origin(language, pins["model"], pins["embedder"], None, None, tree_digest(subset))
+        write_manifest(version, origin)
+        write_json(folder / "curve.json", [{"step": point.step, "loss": point.loss} for point in curve])
+
+    shared = [pins, params.base.separator, params.base.max_tokens, params.train.model_dump(), params.project.seed]
+    shared.append(tree_digest(clusters / "centroids.npy"))
+    inputs = {
+        language: value_digest([_private(subsets, vectors, clusters, language), shared])
+        for language in params.project.languages
+    }
+    fan_out(("train", FORMAT), inputs, make, out, MEMO)
+
+
+def _private(subsets: Path, vectors: Path, clusters: Path, language: str) -> list[str]:
+    files = [subsets / language / "subset.parquet", vectors / "target" / f"{language}.npy"]
+    files.append(clusters / "assignments" / "target" / f"{language}.npy")
+    return [tree_digest(path) if path.exists() else "none" for path in files]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""Adapters on three architectures: saved, attached, detached and interpolated without a change in what they compute."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from compass_ops.errors import ModelError
+from compass_ops.model_files import folder_entry
+from compass_ops.training.adapter import (
+    attach,
+    detach,
+    interpolate,
+    new_adapter,
+    save_adapter,
+    set_weights,
+    trainable_parameters,
+    weights_of,
+    without_adapter,
+)
+from compass_ops.training.base import load_base
+from tests.tiny_models import ARCHITECTURES, save_tiny_model
+
+LORA = {"r": 4, "lora_alpha": 8, "lora_dropout": 0.0, "target_modules": "all-linear"}
+IDS = torch.tensor([[5, 6, 7, 8, 9]])
+
+
+def loaded(folder: Path, architecture: str = "llama") -> PreTrainedModel:
+    save_tiny_model(architecture, folder)
+    return load_base(folder_entry(folder, folder), folder)[0]
+
+
+def perturb(model: torch.nn.Module) -> None:
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model.eval()(input_ids=IDS).logits
+
+
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_an_adapter_survives_saving_and_the_base_survives_the_adapter(
+    architecture: str, dora: bool, tmp_path: Path
+) -> None:
+    base = loaded(tmp_path / "base", architecture)
+    bare = logits(base)
+    model = new_adapter(base, {**LORA, "use_dora": dora}, seed=0)
+    assert torch.allclose(logits(model), bare, atol=1e-6), "a fresh adapter changes nothing"
+    perturb(model)
+    adapted = logits(model)
+    assert not torch.allclose(adapted, bare, atol=1e-3)
+    save_adapter(model, tmp_path / "adapter")
+    assert torch.equal(logits(detach(model)), bare)
+
+    again = attach(base, tmp_path / "adapter")
+    assert not any(parameter.requires_grad for parameter in again.parameters())
+    assert torch.allclose(logits(again), adapted, atol=1e-6)
+    with without_adapter(again):
+        assert torch.allclose(logits(again), bare, atol=1e-6)
+
+
+def test_saved_files_are_safetensors_and_name_no_path(tmp_path: Path) -> None:
+    model = new_adapter(loaded(tmp_path / "base"), LORA, seed=0)
+    save_adapter(model, tmp_path / "adapter")
+    assert sorted(file.name for file in (tmp_path / "adapter").iterdir()) == [
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    ]
+    assert str(tmp_path) not in (tmp_path / "adapter" / "adapter_config.json").read_text()
+
+
+def test_same_seed_same_adapter(tmp_path: Path) -> None:
+    base = loaded(tmp_path / "base")
+    first = new_adapter(base, LORA, seed=3)
+    weights = weights_of(first)
+    detach(first)
+    again = weights_of(new_adapter(base, LORA, seed=3))
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_trainable_parameters_have_the_names_of_the_weights(tmp_path: Path) -> None:
+    model = new_adapter(loaded(tmp_path / "base"), {**LORA, "use_dora": True}, seed=0)
+    assert {n: p.shape for n, p in trainable_parameters(model).items()} == {
+        n: w.shape for n, w in weights_of(model).items()
+    }
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_interpolation_ends_at_its_ends(dora: bool, tmp_path: Path) -> None:
+    base = loaded(tmp_path / "base")
+    model = new_adapter(base, {**LORA, "use_dora": dora}, seed=0)
+    perturb(model)
+    old, old_logits = weights_of(model), logits(model)
+    perturb(model)
+    new, new_logits = weights_of(model), logits(model)
+    for alpha, expected in ((0.0, old_logits), (1.0, new_logits)):
+        set_weights(model, interpolate(old, new, alpha))
+        assert torch.allclose(logits(model), expected, atol=1e-6)
+
+
+def test_halfway_is_the_mean_of_the_factors() -> None:
+    middle = interpolate({"a": torch.tensor([1.0, 3.0])}, {"a": torch.tensor([3.0, -1.0])}, 0.5)
+    assert middle["a"].tolist() == [2.0, 1.0]
+
+
+def test_an_adapter_of_another_shape_is_refused(tmp_path: Path) -> None:
+    model = new_adapter(loaded(tmp_path / "base"), LORA, seed=0)
+    save_adapter(model, tmp_path / "adapter")
+    other = loaded(tmp_path / "other", "phi3")
+    with pytest.raises(ModelError, match="does not fit this base model"):
+        attach(other, tmp_path / "adapter")
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    base = loaded(tmp_path / "base")
+    with pytest.raises(ModelError, match=r"holds no adapter_model\.safetensors"):
+        attach(base, tmp_path)
+
+
+def test_settings_that_peft_refuses_are_a_params_fault(tmp_path: Path) -> None:
+    base = loaded(tmp_path / "base")
+    with pytest.raises(ModelError, match=r"train\.lora does not fit"):
+        new_adapter(base, {"r": 4, "rnak": 3}, seed=0)

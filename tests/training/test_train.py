@@ -1,0 +1,109 @@
+"""The loop: it learns, resumes to the same weights, adds terms once per step, and stops at a loss of no use."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from compass_ops.model_files import folder_entry
+from compass_ops.training import train as loop
+from compass_ops.training.adapter import Weights, new_adapter, weights_of
+from compass_ops.training.base import load_base
+from compass_ops.training.batches import Example, encode
+from compass_ops.training.train import LossTerm, NonFiniteLossError, Run, Schedule, train
+from tests.tiny_models import save_tiny_model
+
+SCHEDULE = Schedule(
+    epochs=3,
+    batch_rows=4,
+    accumulation=1,
+    learning_rate=1e-2,
+    warmup_share=0.1,
+    weight_decay=0.0,
+    checkpoint_steps=5,
+)
+ROWS = [(f"Which number comes after {n}?", str(n + 1)) for n in range(24)]
+
+
+class Killed(Exception):
+    """Stands for a process that ends in the middle."""
+
+
+def run(
+    folder: Path,
+    schedule: Schedule = SCHEDULE,
+    terms: tuple[LossTerm, ...] = (),
+    work: str = "work",
+    watch: loop.Watch = loop.unwatched,
+) -> tuple[Weights, list[loop.CurvePoint]]:
+    if not (folder / "base").exists():
+        save_tiny_model("llama", folder / "base")
+    base, tokenizer = load_base(folder_entry(Path("base"), folder), folder)
+    model = new_adapter(base, {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}, seed=0)
+    order = Run(folder / work, 0, watch, terms)
+    curve = train(model, examples(tokenizer), tokenizer.pad_token_id, schedule, order)
+    return weights_of(model), curve
+
+
+def examples(tokenizer: PreTrainedTokenizerBase) -> list[Example]:
+    return encode(tokenizer, ROWS, " ", 64)
+
+
+def equal(left: Weights, right: Weights) -> bool:
+    return all(torch.equal(left[name], right[name]) for name in left)
+
+
+def test_the_loss_falls(tmp_path: Path) -> None:
+    _, curve = run(tmp_path)
+    assert curve[-1].step == 18
+    assert curve[-1].loss < curve[0].loss - 0.3
+
+
+def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
+    whole, _ = run(tmp_path, work="whole")
+
+    def kill_at_12(point: loop.CurvePoint) -> None:
+        if point.step == 12:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, watch=kill_at_12)
+    assert [folder.name for folder in (tmp_path / "work").glob("checkpoint-*")] == ["checkpoint-10"]
+    resumed, curve = run(tmp_path)
+    assert equal(whole, resumed)
+    assert curve[-1].step == 18
+
+
+def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    whole, _ = run(tmp_path, work="whole")
+    (tmp_path / "work" / "checkpoint-10").mkdir(parents=True)
+    (tmp_path / "work" / "checkpoint-10" / "trainer_state.json").write_text('{"global_')
+    assert equal(whole, run(tmp_path)[0])
+
+
+def test_a_term_counts_once_per_step_whatever_the_accumulation(tmp_path: Path) -> None:
+    def constant(_: nn.Module, __: int) -> torch.Tensor:
+        return torch.tensor(1000.0)
+
+    for accumulation in (1, 2):
+        schedule = Schedule(**{**SCHEDULE.__dict__, "accumulation": accumulation})
+        _, curve = run(tmp_path, schedule, (constant,), f"work{accumulation}")
+        assert all(1000 < point.loss < 1020 for point in curve)
+
+
+def test_terms_see_the_step(tmp_path: Path) -> None:
+    steps: list[int] = []
+
+    def record(_: nn.Module, step: int) -> torch.Tensor:
+        steps.append(step)
+        return torch.tensor(0.0)
+
+    run(tmp_path, terms=(record,))
+    assert steps == list(range(18))
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteLossError, match=r"the loss is nan at step 1\. Lower train\.learning_rate"):
+        run(tmp_path, terms=(lambda _, __: torch.tensor(float("nan")),))
