@@ -1,0 +1,88 @@
+"""Stage admit: whether a new adapter takes Production's place, or the bare base's where there is none."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from compass_ops.evaluation.decision import Opponent, decided_before, decision_record, opponent_of
+from compass_ops.evaluation.evaluate import EvaluateInputs, score_split
+from compass_ops.evaluation.gate import GateLimits, Judgement, judge
+from compass_ops.evaluation.items import paired_items, rows_of
+from compass_ops.evaluation.scorer import Scorer, Version, read_version
+from compass_ops.fanout import RECEIPT
+from compass_ops.storage import fresh_folder, read_array, read_json, read_table, write_json
+
+
+@dataclass(frozen=True)
+class AdmitInputs:
+    """Folders that the stage reads: evaluations, the registry's snapshot, and what was evaluated."""
+
+    evaluations: Path
+    snapshot: Path
+    tested: EvaluateInputs
+
+
+def admit_languages(
+    inputs: AdmitInputs, languages: Sequence[str], scorer: Scorer, limits: tuple[GateLimits, int], out: Path
+) -> None:
+    """Leave one decision record per language: ``<language>.json``.
+
+    Parameters
+    ----------
+    limits : (GateLimits, int)
+        What the decision is held to, and the decisions after which a gate half is used up.
+    """
+    registry = read_json(inputs.snapshot / "registry.json")["languages"]
+    with fresh_folder(out) as aside:
+        for language in sorted(languages):
+            record = _admit(inputs, language, registry.get(language, {}), scorer, limits)
+            write_json(aside / f"{language}.json", record)
+
+
+def _admit(
+    inputs: AdmitInputs, language: str, entry: Mapping[str, Any], scorer: Scorer, limits: tuple[GateLimits, int]
+) -> dict[str, Any]:
+    opponent = opponent_of(entry, scorer.base.digest)
+    failed = inputs.evaluations / language / RECEIPT
+    if failed.exists():
+        reason = Judgement("no candidate", (read_json(failed)["reason"],))
+        return decision_record(language, None, opponent, reason)
+    version = read_version(inputs.tested.adapters / language / "version")
+    judgement = decided_before(version.digest, entry, limits[1])
+    if judgement is None:
+        judgement = _compared(inputs, version, opponent, (language, scorer), limits[0])
+    return decision_record(language, version.digest, opponent, judgement)
+
+
+def _compared(
+    inputs: AdmitInputs, candidate: Version, opponent: Opponent, scoring: tuple[str, Scorer], limits: GateLimits
+) -> Judgement:
+    language, scorer = scoring
+    items = read_table(inputs.evaluations / language / "items.parquet")
+    reference = rows_of(items, "base", "gate")
+    if opponent.kind == "production":
+        production = read_version(inputs.snapshot / "production" / language)
+        if production.base_digest != candidate.base_digest:
+            return Judgement(
+                "cannot judge",
+                (
+                    f"Production version {opponent.version} belongs to base {production.base_digest}, the "
+                    f"candidate to {candidate.base_digest}: serving both needs a person; use `compass promote`.",
+                ),
+            )
+        reference = rows_of(_production_items(inputs, language, scorer, production), "production", "gate")
+    counts = np.asarray(read_json(candidate.folder / "reference" / "histogram.json")["counts"], dtype=np.int64)
+    return judge(paired_items(reference, rows_of(items, "adapter", "gate")), counts, counts, limits, opponent.kind)
+
+
+def _production_items(inputs: AdmitInputs, language: str, scorer: Scorer, production: Version) -> pa.Table:
+    """Score Production on the gate half; remembered from when it was the candidate, unless the items changed."""
+    file, clusters = inputs.tested.test_files("gate", language)
+    if not file.exists():
+        return read_table(inputs.evaluations / language / "items.parquet").slice(0, 0)
+    models: dict[str, Version | None] = {"production": production}
+    return pa.concat_tables(score_split(scorer, (language, "gate"), read_table(file), read_array(clusters), models))

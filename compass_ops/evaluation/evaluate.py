@@ -1,0 +1,134 @@
+"""Stage evaluate: per-item results of the base and of each new adapter."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from compass_ops.errors import DataFault
+from compass_ops.evaluation.items import SCHEMA, accuracy_summary, item_table, rows_of
+from compass_ops.evaluation.score import SCORER_VERSION
+from compass_ops.evaluation.scorer import Scorer, Version, read_version
+from compass_ops.fanout import RECEIPT, fan_out
+from compass_ops.storage import (
+    file_digest,
+    read_array,
+    read_json,
+    read_table,
+    value_digest,
+    write_bytes,
+    write_json,
+    write_table,
+)
+
+FORMAT = 1
+SPLITS = ("dev", "gate")
+
+
+@dataclass(frozen=True)
+class EvaluateInputs:
+    """Folders that the stage reads.
+
+    Attributes
+    ----------
+    adapters : Path
+        ``<language>/version/`` for each new adapter, or ``<language>/receipt.json`` with the reason for none.
+    records : Path
+        ``<split>/<language>.parquet``, for the splits dev and gate; a language may lack either.
+    assignments : Path
+        ``<split>/<language>.npy``: clusters in the rows' order.
+    """
+
+    adapters: Path
+    records: Path
+    assignments: Path
+
+    def test_files(self, split: str, language: str) -> tuple[Path, Path]:
+        """Return the files of a language's records and of their clusters."""
+        return self.records / split / f"{language}.parquet", self.assignments / split / f"{language}.npy"
+
+
+def evaluate_languages(inputs: EvaluateInputs, languages: Sequence[str], scorer: Scorer, out: Path, memo: Path) -> None:
+    """Score every language's test items with the base and with its adapter.
+
+    Leaves ``<language>/items.parquet`` and ``metrics.json`` (accuracy on the gate half), and for DVC
+    ``metrics.json`` and ``accuracy.csv`` over all languages. A language without an adapter leaves a
+    receipt with the reason.
+    """
+
+    def make(language: str, folder: Path) -> None:
+        version = _trained(inputs, language)
+        tables = [SCHEMA.empty_table()]
+        for split in SPLITS:
+            file, clusters = inputs.test_files(split, language)
+            if file.exists():
+                records = read_table(file)
+                tables += score_split(
+                    scorer, (language, split), records, read_array(clusters), {"base": None, "adapter": version}
+                )
+        items = pa.concat_tables(tables)
+        write_table(folder / "items.parquet", items)
+        summary = {model: accuracy_summary(rows_of(items, model, "gate")) for model in ("base", "adapter")}
+        write_json(folder / "metrics.json", summary)
+
+    fan_out(("evaluate", FORMAT), {name: _digest(inputs, name, scorer) for name in languages}, make, out, memo)
+    files = {language: out / language / "metrics.json" for language in sorted(languages)}
+    metrics = {language: read_json(file) for language, file in files.items() if file.exists()}
+    write_json(out / "metrics.json", metrics)
+    write_bytes(out / "accuracy.csv", _accuracy_csv(metrics).encode())
+
+
+def score_split(
+    scorer: Scorer,
+    scope: tuple[str, str],
+    records: pa.Table,
+    clusters: np.ndarray[Any, Any],
+    models: dict[str, Version | None],
+) -> list[pa.Table]:
+    """Score one split with several models (None: the bare base): one item table each.
+
+    Parameters
+    ----------
+    scope : (language, split)
+    records : pa.Table (n rows)
+    clusters : int32 (n,)
+    models : mapping of the name in the table to the adapter version
+    """
+    language, split = scope
+    return [
+        item_table(name, split, records, clusters, scorer.scores(language, records, version))
+        for name, version in models.items()
+    ]
+
+
+def _trained(inputs: EvaluateInputs, language: str) -> Version:
+    receipt = inputs.adapters / language / RECEIPT
+    if receipt.exists():
+        raise DataFault(language, read_json(receipt)["reason"])
+    return read_version(inputs.adapters / language / "version")
+
+
+def _digest(inputs: EvaluateInputs, language: str, scorer: Scorer) -> str:
+    """Digest everything that a language's results depend on."""
+    folder = inputs.adapters / language
+    decisive = [folder / RECEIPT, folder / "version" / "manifest.json"]
+    decisive += [file for split in SPLITS for file in inputs.test_files(split, language)]
+    files = [file_digest(file) if file.exists() else None for file in decisive]
+    settings = {name: value for name, value in asdict(scorer.settings).items() if name != "batch_tokens"}
+    return value_digest([files, scorer.base.digest, settings, SCORER_VERSION])
+
+
+def _accuracy_csv(metrics: dict[str, Any]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    columns = ("accuracy", "low", "high", "n")
+    writer.writerow(("language", "model", *columns))
+    for language, models in sorted(metrics.items()):
+        for model, summary in sorted(models.items()):
+            writer.writerow((language, model, *(summary[column] for column in columns)))
+    return text.getvalue()

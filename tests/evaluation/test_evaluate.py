@@ -1,0 +1,129 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compass_ops.errors import ModelError
+from compass_ops.evaluation.evaluate import evaluate_languages
+from compass_ops.evaluation.items import SCHEMA, rows_of
+from compass_ops.evaluation.metrics import wilson_interval
+from compass_ops.storage import file_digests, read_json, read_table, write_json
+from tests.evaluation.project import ITEMS, LANGUAGES, Project
+
+
+def evaluate(project: Project) -> Path:
+    out = project.root / "evaluate"
+    evaluate_languages(project.inputs, LANGUAGES, project.scorer(), out, project.root / "memo")
+    return out
+
+
+def test_items_and_metrics(project: Project) -> None:
+    out = evaluate(project)
+    items = read_table(out / "sw" / "items.parquet")
+    assert items.schema == SCHEMA
+    assert items.num_rows == 4 * ITEMS
+    records = read_table(project.root / "ingest" / "gate" / "sw.parquet")
+    prompts, choices = records["prompt"].to_pylist(), records["choices"].to_pylist()
+    summary = read_json(out / "sw" / "metrics.json")
+    for model, version in (("base", None), ("adapter", project.root / "train" / "sw" / "version")):
+        rows = rows_of(items, model, "gate")
+        expected = project.scores(prompts, choices, version)
+        np.testing.assert_allclose(rows["scores"].to_pylist(), expected, atol=1e-5)
+        right = [int(own.argmax()) == gold for own, gold in zip(expected, records["answer"].to_pylist(), strict=True)]
+        assert rows["correct"].to_pylist() == right
+        assert [margin >= 0 for margin in rows["margin"].to_pylist()] == right
+        assert rows["cluster"].to_pylist() == [number % 4 for number in range(ITEMS)]
+        interval = wilson_interval(sum(right), ITEMS)
+        found = summary[model]
+        assert (found["accuracy"], found["low"], found["high"], found["n"]) == (
+            interval.estimate,
+            interval.low,
+            interval.high,
+            ITEMS,
+        )
+    assert summary["adapter"]["accuracy"] == 1 > summary["base"]["accuracy"]
+    assert read_json(out / "metrics.json")["sw"] == summary
+    lines = (out / "accuracy.csv").read_text("utf-8").splitlines()
+    assert lines[0] == "language,model,accuracy,low,high,n"
+    assert [line.split(",")[:2] for line in lines[1:]] == [
+        ["ca", "adapter"],
+        ["ca", "base"],
+        ["sw", "adapter"],
+        ["sw", "base"],
+    ]
+
+
+def test_nothing_changed_nothing_loaded(project: Project) -> None:
+    first = file_digests(evaluate(project))
+    shutil.rmtree(project.root / "base")
+    assert file_digests(evaluate(project)) == first
+
+
+def test_two_fresh_runs_give_the_same_bytes(project: Project) -> None:
+    first = file_digests(evaluate(project))
+    shutil.rmtree(project.root / "memo")
+    assert file_digests(evaluate(project)) == first
+
+
+def test_a_new_adapter_rescores_itself_alone(project: Project) -> None:
+    evaluate(project)
+    before = file_digests(project.root / "memo" / "scores")
+    project.add_adapter(project.root / "train" / "sw" / "version", seed=9)
+    evaluate(project)
+    after = file_digests(project.root / "memo" / "scores")
+    assert before.items() <= after.items()
+    assert len(after) - len(before) == 2  # its dev and its gate half
+
+
+def test_a_relabelled_item_rescores_nothing(project: Project) -> None:
+    evaluate(project)
+    before = file_digests(project.root / "memo" / "scores")
+    project.write_items("gate", "sw", answers="base")
+    assert read_json(evaluate(project) / "sw" / "metrics.json")["base"]["accuracy"] == 1
+    assert file_digests(project.root / "memo" / "scores") == before
+
+
+def test_a_language_without_an_adapter_leaves_the_reason(project: Project) -> None:
+    shutil.rmtree(project.root / "train" / "sw")
+    write_json(project.root / "train" / "sw" / "receipt.json", {"reason": "loss became NaN at step 3"})
+    out = evaluate(project)
+    assert read_json(out / "sw" / "receipt.json")["reason"] == "loss became NaN at step 3"
+    assert list(read_json(out / "metrics.json")) == ["ca"]
+
+
+def test_an_item_with_one_choice_stops_its_language_alone(project: Project) -> None:
+    choices = [["Monday"]] + [["Monday", "x"]] * (ITEMS - 1)
+    project.write_items("gate", "sw", answers="none", choices=choices)
+    out = evaluate(project)
+    reason = read_json(out / "sw" / "receipt.json")["reason"]
+    assert reason == "test record gate-00 must have at least two choices; got 1."
+    assert (out / "ca" / "items.parquet").exists()
+
+
+def test_a_choice_over_the_longest_input_stops_its_language_alone(project: Project) -> None:
+    project.write_items("dev", "ca", answers="none", choices=[["Monday", "x" * 99]] * ITEMS)
+    out = evaluate(project)
+    assert "must have 1 to 48 tokens" in read_json(out / "ca" / "receipt.json")["reason"]
+    assert (out / "sw" / "items.parquet").exists()
+
+
+def test_items_without_answers_have_scores_and_no_accuracy(project: Project) -> None:
+    project.write_items("gate", "sw", answers="none")
+    out = evaluate(project)
+    rows = rows_of(read_table(out / "sw" / "items.parquet"), "base", "gate")
+    assert rows["correct"].null_count == rows["margin"].null_count == ITEMS
+    assert rows["scores"].null_count == 0
+    assert read_json(out / "sw" / "metrics.json")["base"] == {
+        "accuracy": None,
+        "low": None,
+        "high": None,
+        "margin": None,
+        "n": 0,
+    }
+
+
+def test_an_adapter_of_another_base(project: Project) -> None:
+    project.add_adapter(project.root / "train" / "sw" / "version", seed=0, base={"digest": "other"})
+    with pytest.raises(ModelError, match=f"belongs to base other, this project's base is {project.entry.digest}"):
+        evaluate(project)
