@@ -1,0 +1,130 @@
+"""The command line: what a person asks of the registry. Stages are `dvc repro`'s business.
+
+Exit codes: 0 done, 1 an error with a remedy, 2 a wrong call.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compass_ops.errors import CompassError
+
+if TYPE_CHECKING:
+    from compass_ops.registry.mirror import LanguageView
+    from compass_ops.registry.store import RegistryStore
+
+_COLUMNS = ("language", "production", "staging", "adopted window", "hold", "last decision")
+
+
+class _Compass(click.Group):
+    """A group whose commands end with one clear line and exit code 1 for an error that has a remedy."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CompassError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Compass)
+@click.version_option(package_name="compass_ops")
+@click.option("--uri", envvar="MLFLOW_TRACKING_URI", help="The registry; that of params.yaml if not given.")
+@click.pass_context
+def main(context: click.Context, uri: str | None) -> None:
+    """Look at and correct what the pipeline registered: one champion per language, and how it came to be."""
+    context.obj = uri
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def status(uri: str | None, as_json: bool) -> None:
+    """Show every language's Production version, hold and last decision."""
+    views = _store(uri).read()
+    rows = [_row(language, view) for language, view in views.items()]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+    elif rows:
+        _print_table(rows)
+    else:
+        click.echo("Nothing is registered yet. `make repro` trains and registers.")
+
+
+@main.command()
+@click.argument("language")
+@click.option("--to", metavar="VERSION", help="A former champion; the present one's predecessor if not given.")
+@click.option("--why", required=True, help="For the history and for whoever wonders later.")
+@click.pass_obj
+def rollback(uri: str | None, language: str, to: str | None, why: str) -> None:
+    """Bring a former champion of LANGUAGE back to Production.
+
+    The language is held: no stage promotes anything for it until `compass release LANGUAGE`.
+    """
+    from compass_ops.registry.rollback import rollback as roll_back
+
+    version = roll_back(_store(uri), language, why, to=to)
+    click.echo(f"{language}: version {version} is in Production and held. `compass release {language}` ends the hold.")
+
+
+@main.command()
+@click.argument("language")
+@click.option("--why", default="no reason given", show_default=True, help="For the history.")
+@click.pass_obj
+def release(uri: str | None, language: str, why: str) -> None:
+    """Let the pipeline promote adapters of LANGUAGE again."""
+    from compass_ops.registry.rollback import release as let_go
+
+    let_go(_store(uri), language, why)
+    click.echo(f"{language}: released. The next `dvc repro` may promote again.")
+
+
+@main.command()
+def tick() -> None:
+    """Look at one more window of traffic, then run the pipeline: the weekly job."""
+    from compass_ops.monitoring.tick import advance, available_windows, run_pipeline
+    from compass_ops.params import PARAMS_FILE, load_params
+    from compass_ops.registry.location import project_root
+
+    root = project_root()
+    params = load_params(root / PARAMS_FILE)
+    window = advance(root / PARAMS_FILE, available_windows(params, root))
+    click.echo(f"traffic.until is {window} now; running the pipeline.")
+    run_pipeline(root)
+
+
+def _store(uri: str | None) -> "RegistryStore":
+    from compass_ops.registry.location import project_root, registry_location
+    from compass_ops.registry.store import RegistryStore
+
+    if uri is None:
+        from compass_ops.params import PARAMS_FILE, load_params
+
+        registry = load_params(project_root() / PARAMS_FILE).registry
+        return RegistryStore(registry_location(registry.uri, registry.experiment))
+    return RegistryStore(registry_location(uri, "compass"))
+
+
+def _row(language: str, view: "LanguageView") -> dict[str, str | None]:
+    state = view.state
+    last = state.entries[-1] if state.entries else None
+    told = (
+        language,
+        state.production,
+        state.staging,
+        state.adopted[-1] if state.adopted else None,
+        f"{state.hold.who}: {state.hold.why}" if state.hold else None,
+        f"{last.kind} {last.when[:10]} by {last.who}" if last else None,
+    )
+    return dict(zip(_COLUMNS, told, strict=True))
+
+
+def _print_table(rows: list[dict[str, str | None]]) -> None:
+    lines = [_COLUMNS, *(tuple(row[column] or "-" for column in _COLUMNS) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
+    for line in lines:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+if __name__ == "__main__":
+    main()

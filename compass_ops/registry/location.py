@@ -1,0 +1,126 @@
+"""Where the registry is, who is asking and from which commit: what the environment says."""
+
+import getpass
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from compass_ops.errors import RegistryError
+
+_SQLITE = "sqlite:///"
+_REMOTE = ("http://", "https://", "databricks")
+_DATABASES = (_SQLITE, "postgresql", "mysql", "mssql")
+
+
+@dataclass(frozen=True)
+class RegistryLocation:
+    """An MLflow tracking and registry server or database.
+
+    Attributes
+    ----------
+    uri : str
+        With an absolute path where it is an SQLite file.
+    experiment : str
+        Name of the MLflow experiment that holds the runs.
+    root : Path
+        The project's root folder.
+    """
+
+    uri: str
+    experiment: str
+    root: Path
+
+    @property
+    def database(self) -> Path | None:
+        """The SQLite file, or None for a server."""
+        return Path(self.uri.removeprefix(_SQLITE)) if self.uri.startswith(_SQLITE) else None
+
+    @property
+    def artifacts(self) -> str | None:
+        """Where a new experiment's artifacts go; None leaves the choice to the server."""
+        if self.uri.startswith(_REMOTE):
+            return None
+        beside = self.root / "mlruns" if self.database is None else self.database.parent
+        return (beside / "artifacts" / self.experiment).as_uri()
+
+    @property
+    def shown(self) -> str:
+        """The URI without a password."""
+        return re.sub(r"//[^/@]*@", "//***@", self.uri)
+
+
+def registry_location(uri: str, experiment: str) -> RegistryLocation:
+    """Resolve where the registry is.
+
+    Parameters
+    ----------
+    uri : str
+        Of params; ``MLFLOW_TRACKING_URI`` overrides it. A relative SQLite path counts from the project's root, so
+        that experiments in temporary folders meet the same registry.
+    experiment : str
+        Name of the MLflow experiment; letters, digits, ``-``, ``_`` and ``.``.
+
+    Raises
+    ------
+    RegistryError
+        If the URI is of no kind that MLflow's registry can live in.
+    """
+    root = project_root()
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or uri
+    if not re.fullmatch(r"\w[\w.-]{0,99}", experiment, re.ASCII):
+        raise RegistryError(f"{experiment[:80]!r} cannot name an experiment. Use letters, digits, - and _.")
+    if uri.startswith(_SQLITE):
+        uri = f"{_SQLITE}{root / uri.removeprefix(_SQLITE)}"
+    elif not uri.startswith((*_REMOTE, *_DATABASES)):
+        raise RegistryError(
+            f"{uri!r} cannot hold a registry. Set registry.uri or MLFLOW_TRACKING_URI to a database such as "
+            "sqlite:///mlruns/mlflow.db or to the address of an MLflow server."
+        )
+    return RegistryLocation(uri, experiment, root)
+
+
+def project_root() -> Path:
+    """Return the folder of the project that the caller works in.
+
+    DVC runs temporary experiments in ``<root>/.dvc/tmp/exps/...``: the project they belong to is above.
+    """
+    stated = os.environ.get("DVC_ROOT")
+    here = Path(stated).resolve() if stated else Path.cwd()
+    for folder in reversed((here, *here.parents)):
+        if here.is_relative_to(folder / ".dvc" / "tmp"):
+            return folder
+    if stated:
+        return here
+    return next((folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file()), here)
+
+
+def running_experiment() -> str | None:
+    """Return the name of the DVC experiment that this process is part of, or None."""
+    return os.environ.get("DVC_EXP_NAME") or None
+
+
+def author() -> str:
+    """Return who is asking, for the history."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()}"
+
+
+def now() -> str:
+    """Return the time for the history, UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def git_commit(root: Path) -> str | None:
+    """Return the commit checked out in ``root``, ``-dirty`` added where files differ; None outside git."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+    command = [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    described = subprocess.run(command, capture_output=True, text=True, check=False)
+    return described.stdout.strip() or None if described.returncode == 0 else None

@@ -1,0 +1,71 @@
+"""The registry as files: what cached stages read instead of the registry."""
+
+import shutil
+from pathlib import Path
+
+from compass_ops.errors import RegistryError
+from compass_ops.registry.history import registry_json
+from compass_ops.registry.mirror import LanguageView, Version
+from compass_ops.registry.names import checked_digest
+from compass_ops.registry.store import RegistryStore
+from compass_ops.registry.versions import link_tree, verify_version
+from compass_ops.storage import read_json, write_json
+
+REGISTRY, PRODUCTION_FOLDER = "registry.json", "production"
+
+
+def write_snapshot(store: RegistryStore, out: Path, memo: Path) -> None:
+    """Write ``<out>/registry.json`` and ``<out>/production/<language>/``, the verified Production versions.
+
+    Parameters
+    ----------
+    out : Path
+        What it held of an earlier snapshot is replaced.
+    memo : Path
+        ``<memo>/<digest of the manifest>/`` keeps what was fetched; the folders of ``out`` are hard links to it,
+        so that an unchanged registry costs neither time nor space.
+
+    Raises
+    ------
+    RegistryError
+        If a Production version was deleted, or naming the file that is missing or altered.
+    """
+    views = store.read()
+    shutil.rmtree(out / PRODUCTION_FOLDER, ignore_errors=True)
+    (out / PRODUCTION_FOLDER).mkdir(parents=True)
+    for language, view in views.items():
+        if view.state.production is not None:
+            version = _production(view)
+            link_tree(_kept(store, version, memo), out / PRODUCTION_FOLDER / language)
+    write_json(out / REGISTRY, registry_json({language: view.state for language, view in views.items()}))
+
+
+def _production(view: LanguageView) -> Version:
+    number = str(view.state.production)
+    if number not in view.versions:
+        language = view.state.language
+        raise RegistryError(
+            f"{language}: version {number} is in Production but was deleted from the registry. Go "
+            "back to a former "
+            f"champion with `compass rollback {language} --why ...`."
+        )
+    return view.versions[number]
+
+
+def _kept(store: RegistryStore, version: Version, memo: Path) -> Path:
+    """Return the memo's copy of a version, fetched if it is not there or is no longer what was verified."""
+    digest = checked_digest(version.tags.get("manifest", ""))
+    folder, stamp = memo / digest, memo / f"{digest}.json"
+    if folder.is_dir() and stamp.is_file() and read_json(stamp) == _look(folder):
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    store.fetch(version, folder)
+    verify_version(folder, expected=digest)
+    write_json(stamp, _look(folder))
+    return folder
+
+
+def _look(folder: Path) -> dict[str, list[int]]:
+    """Size and time of every file: what tells without reading them that nobody wrote into them."""
+    files = {path: path.stat() for path in folder.rglob("*") if path.is_file()}
+    return {path.relative_to(folder).as_posix(): [stat.st_size, stat.st_mtime_ns] for path, stat in files.items()}
