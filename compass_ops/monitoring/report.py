@@ -1,0 +1,218 @@
+"""The only door to Evidently: a verdict as Evidently's snapshot, and that snapshot as HTML.
+
+Evidently computes nothing here. Its own drift methods alarm without drift (LIBRARY_FACTS.md 3.3), so our
+calibrated figures enter as custom metrics with tests; JSON and HTML are Evidently's.
+"""
+
+import json
+import os
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from compass_ops.monitoring.drift import ClusterMove, DriftSettings, Histograms
+from compass_ops.monitoring.verdict import DRIFT_FIGURE, FIGURES, Verdict
+from compass_ops.storage import write_bytes
+
+# Telemetry decides at import.
+os.environ["DO_NOT_TRACK"] = "1"
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # Evidently 0.7.23 uses numpy.core
+    from evidently import Report
+    from evidently.core.metric_types import SingleValue, SingleValueCalculation, SingleValueMetric
+    from evidently.core.report import Context, Snapshot
+    from evidently.legacy.model.widget import BaseWidgetInfo
+    from evidently.legacy.renderers.html_widgets import CounterData, counter, plotly_data, table_data
+    from evidently.tests import eq, gt, gte, lt
+
+# A snapshot is a function of its inputs: DVC hashes it and a promotion records its digest.
+_TIMESTAMP = datetime(2000, 1, 1, tzinfo=UTC)
+_RANDOM_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PAGE_ID = re.compile(r'metric_[0-9a-f]{32}|(?<="id": ")[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=")')
+# Evidently inlines the data into a <script> without escaping "<". A private-use character holds its place there.
+_HELD_PLACE = "\ue000"
+_LABELS = {
+    DRIFT_FIGURE: "Drift (1 yes, 0 no)",
+    "statistic": "Jensen-Shannon divergence, nats",
+    "debiased": "Debiased divergence, nats",
+    "p_value": "p-value over all languages",
+    "p_raw": "p-value of this language alone",
+    "n_window": "Rows in the window",
+    "n_reference": "Rows in the reference",
+    "family": "Languages tested together",
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What there is to see beside the figures.
+
+    Attributes
+    ----------
+    histograms : Histograms
+        Rows per cluster, before and after.
+    moved : sequence of ClusterMove
+        Largest change first.
+    examples : mapping of cluster to prompts
+        A few prompts of the window.
+    """
+
+    histograms: Histograms
+    moved: Sequence[ClusterMove]
+    examples: Mapping[int, Sequence[str]]
+
+
+class Figure(SingleValueMetric):
+    """One of our figures as an Evidently metric."""
+
+    name: str
+    number: float
+
+
+class FigureCalculation(SingleValueCalculation[Figure]):
+    """Hands the figure over as it is."""
+
+    def calculate(self, context: Context, current_data: object, reference_data: object) -> SingleValue:
+        """Return the figure; what is shown is one page, laid out by ``_widgets``."""
+        result = self.result(self.metric.number)
+        result.widget = []
+        return result
+
+    def display_name(self) -> str:
+        """Return the figure's name for people."""
+        return _LABELS[self.metric.name]
+
+
+def verdict_snapshot(verdict: Verdict, evidence: Evidence, settings: DriftSettings) -> dict[str, Any]:
+    """Return the Evidently snapshot of a verdict, as a JSON object.
+
+    It is Evidently's full form (``Snapshot.loads`` reads it back) in which the two things that differ from run to
+    run are fixed: the timestamp is a constant, and the random ids of widgets are numbered in order of appearance.
+
+    Parameters
+    ----------
+    verdict : Verdict
+    evidence : Evidence
+    settings : DriftSettings
+        Thresholds of the tests.
+    """
+    metrics = [Figure(name=name, number=number, tests=tests) for name, number, tests in _figures(verdict, settings)]
+    metadata = {
+        "judged": asdict(verdict.judged),
+        "verdict": verdict.verdict,
+        "sentence": verdict.sentence,
+        "settings": {name: str(value) for name, value in asdict(settings).items()},
+    }
+    snapshot = Report(metrics, metadata=metadata).run(
+        pd.DataFrame({"cluster": range(len(evidence.histograms.window))}),
+        timestamp=_TIMESTAMP,
+        name=f"{verdict.judged.language} {verdict.judged.window}",
+    )
+    value = json.loads(snapshot.dumps())
+    value["widgets"] = [json.loads(widget.json()) for widget in _widgets(verdict, evidence)]
+    return _numbered(value)
+
+
+def save_html(snapshot: Mapping[str, Any], path: Path) -> None:
+    """Write a snapshot as one HTML file that needs no network, byte for byte the same for the same snapshot.
+
+    Evidently's own ``save_html`` writes nothing when it is given a ``Path``, escapes nothing and puts random
+    ids in the page, so the text it renders is taken and written here.
+    """
+    held = json.loads(json.dumps(snapshot, sort_keys=True).replace("<", _HELD_PLACE))
+    text = Snapshot.load_dict(held).get_html_str(as_iframe=False)
+    text = text.replace(json.dumps(_HELD_PLACE)[1:-1], "\\u003c").replace(_HELD_PLACE, "&lt;")
+    text = _PAGE_ID.sub("compass_report", text)
+    title = f"<title>Drift report: {snapshot['name']}</title>"
+    write_bytes(path, text.strip().replace("<head>", f"<head>\n{title}", 1).encode())
+
+
+def _figures(verdict: Verdict, settings: DriftSettings) -> Iterator[tuple[str, float, list[Any]]]:
+    """Yield name, value and tests of each figure that the verdict has."""
+    if verdict.p_value is not None:
+        yield DRIFT_FIGURE, float(verdict.drifted), [eq(0)]
+    # Only the verdict itself fails: one of its two conditions alone is a warning.
+    tests = {
+        "debiased": [lt(settings.effect_floor_nats, is_critical=False)],
+        "p_value": [gt(settings.alpha, is_critical=False)],
+        "n_window": [gte(settings.minimum_window, is_critical=False)],
+        "n_reference": [gte(settings.minimum_reference, is_critical=False)],
+    }
+    for name in FIGURES:
+        number = getattr(verdict, name)
+        if number is not None:
+            yield name, float(number), tests.get(name, [])
+
+
+def _widgets(verdict: Verdict, evidence: Evidence) -> Iterator[BaseWidgetInfo]:
+    judged = verdict.judged
+    about = f"{judged.language}, window {judged.window}, against Production version {judged.version}"
+    yield counter(title=about, counters=[CounterData(verdict.sentence, verdict.verdict.capitalize())])
+    yield counter(
+        counters=[
+            CounterData(_LABELS[name], _written(getattr(verdict, name)))
+            for name in ("debiased", "p_value", "n_window", "n_reference")
+        ]
+    )
+    yield _histogram(evidence.histograms)
+    if evidence.moved:
+        yield table_data(
+            title="Clusters that moved most",
+            column_names=["Cluster", "Share before", "Share after", "Prompts in the window, for example"],
+            data=[_row(move, evidence.examples.get(move.cluster, ())) for move in evidence.moved],
+        )
+
+
+def _row(move: ClusterMove, examples: Sequence[str]) -> list[str]:
+    return [str(move.cluster), f"{move.before:.1%}", f"{move.after:.1%}", "  •  ".join(examples) or "none"]
+
+
+def _histogram(histograms: Histograms) -> BaseWidgetInfo:
+    clusters = [str(cluster) for cluster in range(len(histograms.window))]
+    shared = {"type": "bar", "x": clusters}
+    before = histograms.reference / max(1, histograms.reference.sum())
+    after = histograms.window / max(1, histograms.window.sum())
+    # Outlined against solid: the two are told apart without colour.
+    outlined = {"color": "rgba(128,128,128,0.12)", "line": {"color": "#7b818b", "width": 1.5}}
+    data = [
+        {**shared, "name": "before (reference)", "y": before.round(6).tolist(), "marker": outlined},
+        {**shared, "name": "after (window)", "y": after.round(6).tolist(), "marker": {"color": "#1d5fa8"}},
+    ]
+    layout = {
+        "barmode": "group",
+        "xaxis": {"title": {"text": "cluster"}, "type": "category"},
+        "yaxis": {"title": {"text": "share of rows"}, "tickformat": ".0%", "rangemode": "tozero"},
+        "legend": {"orientation": "h", "y": 1.12},
+        "margin": {"t": 30},
+    }
+    return plotly_data(title="Rows per cluster, before and after", data=data, layout=layout)
+
+
+def _written(value: float | None) -> str:
+    return "not tested" if value is None else f"{value:.4g}"
+
+
+def _numbered(value: Any) -> Any:
+    """Replace random ids by numbers in order of appearance."""
+    names: dict[str, str] = {}
+
+    def walk(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {key: _named(names, child) if key == "id" else walk(child) for key, child in part.items()}
+        if isinstance(part, list):
+            return [walk(child) for child in part]
+        return part
+
+    return walk(value)
+
+
+def _named(names: dict[str, str], identity: str) -> str:
+    if not _RANDOM_ID.fullmatch(identity):
+        return identity
+    return names.setdefault(identity, f"widget-{len(names) + 1}")

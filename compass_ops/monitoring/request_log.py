@@ -1,0 +1,184 @@
+"""What users asked, from a request log: rows in the order of the log, and those that are none with the reason."""
+
+import difflib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from compass_ops.corpus.fields import FieldMapping, RawRow
+from compass_ops.corpus.languages import language_tag
+from compass_ops.corpus.sources import FilesSource, read_files
+from compass_ops.errors import SourceError
+
+LOG_FIELDS = ("time", "language", "prompt", "session", "label")
+_REQUIRED = ("time", "language", "prompt")
+_LONGEST_RECORD = 2000  # characters of a rejected row that are kept
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """Where the log is.
+
+    Attributes
+    ----------
+    files : tuple of str
+        Globs of JSONL, CSV or Parquet files, relative to the project or absolute; read in sorted order.
+    fields : mapping
+        From ``time``, ``language``, ``prompt`` and, where the log has them, ``session`` and ``label`` to the log's
+        names.
+    """
+
+    files: tuple[str, ...]
+    fields: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt of the log.
+
+    Attributes
+    ----------
+    time : str
+        ISO 8601 in UTC; for reports, since the order of the log decides what is late.
+    session : str or None
+        What belongs to one conversation.
+    label : str
+        What the answer should have been, or "".
+    """
+
+    time: str
+    language: str
+    prompt: str
+    session: str | None
+    label: str
+
+
+@dataclass(frozen=True)
+class Reject:
+    """A row that is no request: where it stands, why, and itself as JSON."""
+
+    source: str
+    row: int
+    language: str | None
+    reason: str
+    record: str
+
+
+@dataclass(frozen=True)
+class RequestLog:
+    """The first ``most`` requests of each language, how many there are in all, and what was rejected."""
+
+    requests: dict[str, list[Request]]
+    counts: dict[str, int]
+    rejects: list[Reject]
+
+
+class _Fault(ValueError):
+    """Why a row is no request."""
+
+
+def read_log(settings: LogSettings, languages: Collection[str], most: int, root: Path) -> RequestLog:
+    """Read a request log.
+
+    Parameters
+    ----------
+    settings : LogSettings
+    languages : collection of str
+        Canonical tags of the project's target languages; rows of others are rejected.
+    most : int
+        Requests to keep per language; later ones are only counted.
+    root : Path
+        The project's folder.
+
+    Raises
+    ------
+    SourceError
+        If no file matches or one cannot be read.
+    """
+    source = FilesSource("traffic", settings.files, FieldMapping({}, {}, {}))
+    log = RequestLog({name: [] for name in languages}, dict.fromkeys(languages, 0), [])
+    for raw in read_files(source, root):
+        try:
+            request = _request(raw, settings.fields, languages)
+        except _Fault as fault:
+            log.rejects.append(_reject(raw, settings.fields, str(fault)))
+            continue
+        log.counts[request.language] += 1
+        if len(log.requests[request.language]) < most:
+            log.requests[request.language].append(request)
+    return log
+
+
+def _request(raw: RawRow, fields: Mapping[str, str], languages: Collection[str]) -> Request:
+    if raw.fault is not None:
+        raise _Fault(raw.fault)
+    if not isinstance(raw.value, dict):
+        raise _Fault(f"a row must be an object with named fields; got {type(raw.value).__name__}")
+    values = {name: raw.value.get(field) for name, field in fields.items()}
+    for name in _REQUIRED:
+        if values.get(name) in (None, ""):
+            raise _Fault(f"{name} is missing: there is no value in field {fields.get(name)!r}")
+    return Request(
+        time=_time(values["time"]),
+        language=_language(values["language"], languages),
+        prompt=_text("prompt", values["prompt"]),
+        session=None if values.get("session") in (None, "") else str(values["session"]),
+        label=_text("label", values["label"], empty=True) if values.get("label") is not None else "",
+    )
+
+
+def _time(value: object) -> str:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        try:
+            return datetime.fromtimestamp(value, UTC).isoformat()
+        except (ValueError, OverflowError, OSError) as error:
+            raise _Fault(f"time {value!r} is no number of seconds since 1970 ({error})") from error
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError as error:
+            raise _Fault(f"time {value[:40]!r} is neither ISO 8601 nor seconds since 1970") from error
+    if not isinstance(moment, datetime):
+        raise _Fault(f"time must be ISO 8601 or seconds since 1970; got {type(value).__name__}")
+    # A time without zone is taken as UTC: the machine's own zone must not enter an output.
+    return (moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+
+
+def _language(value: object, languages: Collection[str]) -> str:
+    try:
+        tag = language_tag(_text("language", value))
+    except SourceError as error:
+        raise _Fault(str(error)) from error
+    if tag not in languages:
+        close = difflib.get_close_matches(tag, sorted(languages), n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise _Fault(f"language {tag!r} is none of the project's target languages{hint}")
+    return tag
+
+
+def _text(name: str, value: object, *, empty: bool = False) -> str:
+    if not isinstance(value, str):
+        raise _Fault(f"{name} must be text; got {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise _Fault(f"{name} is not valid Unicode at character {error.start + 1}") from error
+    text = value.strip()
+    if not text and not empty:
+        raise _Fault(f"{name} is empty")
+    return text
+
+
+def _reject(raw: RawRow, fields: Mapping[str, str], reason: str) -> Reject:
+    language = raw.value.get(fields.get("language", "")) if isinstance(raw.value, dict) else None
+    record = raw.value if isinstance(raw.value, str) else json.dumps(raw.value, ensure_ascii=True, default=str)
+    return Reject(
+        raw.origin,
+        raw.number,
+        language if isinstance(language, str) and language.isascii() else None,
+        reason,
+        record[:_LONGEST_RECORD].encode("utf-8", "backslashreplace").decode(),
+    )

@@ -1,0 +1,182 @@
+"""Immutable windows of production prompts, per language: from a request log, or simulated.
+
+A window never changes: the k-th window of a language is its k-th ``window_rows`` requests in the order of the log,
+so a row that comes late falls into a later window, and appending to the log only adds windows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from compass_ops.corpus.records import to_table
+from compass_ops.errors import ParamsError, SourceError
+from compass_ops.monitoring.request_log import LogSettings, Reject, Request, RequestLog, read_log
+from compass_ops.seeding import generator
+from compass_ops.storage import fresh_folder, write_json, write_table
+
+WINDOWS_FILE = "windows.json"
+REJECTS_FILE = "rejects.parquet"
+NO_WINDOW = "0000"
+_ROLE = "traffic"
+
+# (language, topic weights, rows, generator) -> records
+Draw = Callable[[str, Mapping[str, float], int, np.random.Generator], Sequence[Mapping[str, Any]]]
+
+_REJECT_SCHEMA = pa.schema(
+    [
+        ("source", pa.string()),
+        ("row", pa.int64()),
+        ("language", pa.string()),
+        ("reason", pa.string()),
+        ("record", pa.string()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What users of a language ask from window ``start`` (counted from 1) on: topic -> weight, in any unit."""
+
+    start: int
+    topics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class SimulationSettings:
+    """A simulated stream.
+
+    Attributes
+    ----------
+    windows : int
+        Windows that there are, >= 1.
+    usage : mapping of language to {topic: weight}
+        What users ask at first: one entry per language of the stream.
+    shifts : mapping of language to Phases
+        What they ask later; a language without entry never changes.
+    """
+
+    windows: int
+    usage: Mapping[str, Mapping[str, float]]
+    shifts: Mapping[str, tuple[Phase, ...]]
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Windows by name, each a table per language, and what the log held that is no request."""
+
+    windows: Mapping[str, Mapping[str, pa.Table]]
+    rejects: Sequence[Reject]
+
+
+def window_name(number: int) -> str:
+    """Return the name of the window with this number, counted from 1."""
+    return f"{number:04d}"
+
+
+def simulated_traffic(settings: SimulationSettings, until: str, window_rows: int, draw: Draw, seed: int) -> Traffic:
+    """Simulate all windows up to ``until``; each depends on its language, its name and the seed alone."""
+    last = _checked_until(until, settings.windows, "traffic.windows")
+    windows: dict[str, dict[str, pa.Table]] = {}
+    for name in map(window_name, range(1, last + 1)):
+        windows[name] = {}
+        for language in sorted(settings.usage):
+            rng = generator(seed, _ROLE, language, name)
+            drawn = draw(language, _topics(settings, language, int(name)), window_rows, rng)
+            windows[name][language] = _with_request_columns(to_table(drawn))
+    return Traffic(windows, [])
+
+
+def logged_traffic(
+    settings: LogSettings, until: str, window_rows: int, languages: Sequence[str], root: Path
+) -> Traffic:
+    """Cut a request log into windows of ``window_rows`` requests per language, up to ``until``.
+
+    A language that has asked less has fewer windows; rows that do not fill one wait for the next call.
+    """
+    if until == NO_WINDOW:
+        return Traffic({}, [])
+    log = read_log(settings, languages, int(until) * window_rows, root)
+    if log.rejects and not any(log.counts.values()):
+        first = log.rejects[0]
+        raise SourceError(
+            f"traffic: none of the {len(log.rejects)} rows of the log is a request; {first.source}:{first.row}: "
+            f"{first.reason}. Correct traffic.log.fields or the log."
+        )
+    last = _checked_until(until, complete_windows(log, window_rows), "the log's complete windows")
+    windows: dict[str, dict[str, pa.Table]] = {window_name(number): {} for number in range(1, last + 1)}
+    for language, requests in sorted(log.requests.items()):
+        for number in range(1, len(requests) // window_rows + 1):
+            rows = requests[(number - 1) * window_rows : number * window_rows]
+            windows[window_name(number)][language] = _request_table(window_name(number), rows)
+    return Traffic(windows, log.rejects)
+
+
+def complete_windows(log: RequestLog, window_rows: int) -> int:
+    """Return the number of the last window that at least one language has filled; 0 if none has."""
+    return max((count // window_rows for count in log.counts.values()), default=0)
+
+
+def write_traffic(traffic: Traffic, out: Path) -> None:
+    """Write ``out/<window>/<language>.parquet``, the windows' names in order, and the rejected rows."""
+    with fresh_folder(out) as aside:
+        for name, tables in traffic.windows.items():
+            for language, table in tables.items():
+                write_table(aside / name / f"{language}.parquet", table)
+        write_json(aside / WINDOWS_FILE, sorted(traffic.windows))
+        rejects = [asdict(reject) for reject in traffic.rejects]
+        write_table(aside / REJECTS_FILE, pa.Table.from_pylist(rejects, schema=_REJECT_SCHEMA))
+
+
+def _checked_until(until: str, available: int, what: str) -> int:
+    if not (until.isascii() and until.isdigit() and len(until) == 4):
+        raise ParamsError(
+            f"params.yaml: traffic.until must be a window's name in quotes, four digits; got {until!r}. "
+            f'Write "{NO_WINDOW}" for no window yet, "0001" for the first.'
+        )
+    if int(until) > available:
+        raise ParamsError(
+            f"params.yaml: traffic.until must be at most {window_name(available)}, the last of {what}; got "
+            f"{until}. Set it back, or add traffic."
+        )
+    return int(until)
+
+
+def _topics(settings: SimulationSettings, language: str, number: int) -> Mapping[str, float]:
+    begun = [phase for phase in settings.shifts.get(language, ()) if phase.start <= number]
+    return max(begun, key=lambda phase: phase.start).topics if begun else settings.usage[language]
+
+
+def _request_table(window: str, requests: Sequence[Request]) -> pa.Table:
+    records = [
+        {
+            "id": f"{request.language}:{window}:{place:06d}",
+            "language": request.language,
+            "role": _ROLE,
+            "prompt": request.prompt,
+            "completion": request.label,
+            "choices": None,
+            "answer": None,
+            "topic": None,
+            "parallel_id": None,
+            "source": "request log",
+            "weight": 1.0,
+        }
+        for place, request in enumerate(requests)
+    ]
+    times = [request.time for request in requests]
+    sessions = [request.session for request in requests]
+    return _with_request_columns(to_table(records), times, sessions)
+
+
+def _with_request_columns(
+    table: pa.Table, times: Sequence[str] | None = None, sessions: Sequence[str | None] | None = None
+) -> pa.Table:
+    """Append to records when and in which session they were asked; null where nothing is known."""
+    for name, values in (("time", times), ("session", sessions)):
+        column = values if values is not None else [None] * len(table)
+        table = table.append_column(name, pa.array(column, type=pa.string()))
+    return table

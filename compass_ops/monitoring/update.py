@@ -1,0 +1,173 @@
+"""Stage update: where a window drifted, a candidate continued from the Production adapter (COMPASS-ECDA)."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from compass_ops.errors import DataFault
+from compass_ops.evaluation.candidates import choose_candidate
+from compass_ops.evaluation.items import item_table, paired_items, rows_of
+from compass_ops.evaluation.scorer import Scorer, Version, read_version
+from compass_ops.params import Params
+from compass_ops.seeding import derived_seed, generator
+from compass_ops.selection.choose import Rows, choose, plan_record, with_reasons
+from compass_ops.selection.cluster import assign
+from compass_ops.storage import file_digest, read_array, read_json, read_table, write_json, write_table
+from compass_ops.training.adapt import ANCHORS, SUBSET, Base, Order, Reference, continue_from, write_reference
+from compass_ops.training.adapter import CONFIG, WEIGHTS, interpolate
+from compass_ops.training.train import NonFiniteLossError
+from compass_ops.training.version import Origin, adapter_digest, write_manifest
+
+HALVES = ("dev", "gate")
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """One language whose window drifted: where its parts are."""
+
+    language: str
+    window: str
+    prompts: Path
+    parent: Path
+
+
+@dataclass(frozen=True)
+class Updater:
+    """What all languages' updates share.
+
+    Attributes
+    ----------
+    params : Params
+    pins : mapping
+        ``base.json``: the pinned model and embedder.
+    scorer : Scorer
+    embed : callable, texts -> float32 (n, d) unit rows
+    records, vectors : Path
+        Folders of the stages ingest and embed.
+    """
+
+    params: Params
+    pins: Mapping[str, Mapping[str, str | None]]
+    scorer: Scorer
+    embed: Callable[[list[str]], NDArray[np.float32]]
+    records: Path
+    vectors: Path
+
+    def make(self, drifted: Drifted, folder: Path) -> None:
+        """Write the candidate's version folder, the plan, and both models' results on the test items.
+
+        Raises
+        ------
+        DataFault
+            If the loss became NaN or infinite, or the pool has nothing of what the window asks.
+        """
+        parent, version = read_version(drifted.parent), folder / "version"
+        reference, window = self._reference(drifted)
+        subset = self._subset(drifted, reference, window, folder)
+        params = self.params.train.model_copy(update={"schedule": self.params.update.schedule})
+        strengths = (self.params.update.ewc_strength, self.params.update.replay_strength)
+        seed = derived_seed(self.params.project.seed, "update", drifted.language, drifted.window)
+        model, tokenizer = self.scorer.loaded
+        base = Base(model, tokenizer, self.params.base)
+        try:
+            curve = continue_from(base, drifted.parent, Order(subset, params, seed, version), strengths)
+        except NonFiniteLossError as error:
+            raise DataFault(drifted.language, str(error)) from error
+        self._choose_and_score(drifted, parent, reference, folder)
+        write_reference(reference, version)
+        origin = Origin(
+            drifted.language,
+            self.pins["model"],
+            self.pins["embedder"],
+            parent.digest,
+            drifted.window,
+            file_digest(version / SUBSET),
+        )
+        write_manifest(version, origin)
+        write_json(folder / "window.json", {"window": drifted.window, "counts": reference.counts().tolist()})
+        write_json(folder / "curve.json", [{"step": point.step, "loss": point.loss} for point in curve])
+
+    def _reference(self, drifted: Drifted) -> tuple[Reference, pa.Table]:
+        """Return the window as the new version's reference, under the parent's centroids, and its rows."""
+        window = read_table(drifted.prompts)
+        centroids = read_array(drifted.parent / "reference" / "centroids.npy")
+        vectors = self.embed(window.column("prompt").to_pylist())
+        return Reference(vectors, assign(vectors, centroids), centroids), window
+
+    def _subset(self, drifted: Drifted, reference: Reference, window: pa.Table, folder: Path) -> pa.Table:
+        """Select again with the window as target; what the parent was trained on is held. Feedback comes first."""
+        held = [read_table(drifted.parent / name).column("cluster").to_numpy() for name in (SUBSET, ANCHORS)]
+        pool = self._pool(drifted.language, reference.centroids)
+        budget = min(self.params.update.budget, len(pool.clusters))
+        shape = (len(reference.centroids), budget)
+        rng = generator(self.params.project.seed, "update", drifted.language, drifted.window)
+        asked = Rows(window, reference.clusters)
+        chosen, plan = choose("compass", asked, np.concatenate(held), pool, shape, rng)
+        if not chosen.num_rows:
+            raise DataFault(drifted.language, "the pool has no row in the clusters that the window asks more of.")
+        write_json(folder / "plan.json", plan_record(drifted.language, "compass", budget, plan, asked, pool))
+        labelled = np.flatnonzero(pc.not_equal(window.column("completion"), "").to_numpy())
+        answered = Rows(window.take(pa.array(labelled)), reference.clusters[labelled])
+        feedback = with_reasons(answered, ["feedback"] * len(labelled)).select(chosen.column_names)
+        return pa.concat_tables([feedback, chosen])
+
+    def _pool(self, language: str, centroids: NDArray[np.float32]) -> Rows:
+        files = [file for file in sorted((self.records / "auxiliary").glob("*.parquet")) if file.stem != language]
+        clusters = [
+            assign(read_array(self.vectors / "auxiliary" / f"{file.stem}.npy", mapped=True), centroids)
+            for file in files
+        ]
+        return Rows(pa.concat_tables([read_table(file) for file in files]), np.concatenate(clusters))
+
+    def _choose_and_score(self, drifted: Drifted, parent: Version, reference: Reference, folder: Path) -> None:
+        """Choose among interpolations on dev, make it the candidate, and keep both models' per-item results."""
+        language = drifted.language
+        old = np.asarray(read_json(drifted.parent / "reference" / "histogram.json")["counts"], np.int64)
+        tables = {"production": self._items("production", language, parent, reference, HALVES)}
+        versions = {
+            step: _interpolated(drifted.parent, folder, step, self.scorer.base.digest)
+            for step in self.params.update.interpolations
+        }
+        before = rows_of(tables["production"], "production", "dev")
+        dev = {
+            step: paired_items(before, self._items("candidate", language, version, reference, ("dev",)))
+            for step, version in versions.items()
+        }
+        choice = choose_candidate(dev, old, reference.counts(), self.params.gate.margin)
+        chosen = versions[choice.alpha]
+        shutil.copy2(chosen.folder / "adapter" / WEIGHTS, folder / "version" / "adapter" / WEIGHTS)
+        tables["candidate"] = self._items("candidate", language, chosen, reference, HALVES)
+        shutil.rmtree(folder / "candidates")
+        write_table(folder / "items.parquet", pa.concat_tables(tables.values()))
+        write_json(folder / "choice.json", {"alpha": choice.alpha, "reason": choice.reason})
+
+    def _items(
+        self, model: str, language: str, version: Version, reference: Reference, halves: tuple[str, ...]
+    ) -> pa.Table:
+        tables = []
+        for half in halves:
+            records = read_table(self.records / half / f"{language}.parquet")
+            clusters = assign(read_array(self.vectors / half / f"{language}.npy"), reference.centroids)
+            scores = self.scorer.scores(language, records, version)
+            tables.append(item_table(model, half, records, clusters, scores))
+        return pa.concat_tables(tables).sort_by([("split", "ascending"), ("id", "ascending")])
+
+
+def _interpolated(parent: Path, folder: Path, step: float, base_digest: str) -> Version:
+    """Write the adapter that lies ``step`` of the way from the parent to the newly trained one."""
+    trained = folder / "version" / "adapter"
+    candidate = folder / "candidates" / f"{step:g}"
+    (candidate / "adapter").mkdir(parents=True, exist_ok=True)
+    weights = interpolate(load_file(parent / "adapter" / WEIGHTS), load_file(trained / WEIGHTS), step)
+    save_file(weights, candidate / "adapter" / WEIGHTS)
+    shutil.copy2(trained / CONFIG, candidate / "adapter" / CONFIG)
+    manifest: dict[str, Any] = {"digest": adapter_digest(candidate), "base": {"digest": base_digest}}
+    return Version(candidate, manifest)

@@ -1,0 +1,152 @@
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compass_ops.errors import StorageError
+from compass_ops.monitoring.drift import DriftSettings, Histograms, judge
+from compass_ops.monitoring.report import Evidence, save_html, verdict_snapshot
+from compass_ops.monitoring.verdict import Judged, Verdict, adopted_verdict, read_verdict, verdict_from
+from compass_ops.storage import file_digest, read_json, write_json
+
+SETTINGS = DriftSettings(199, 0.05, 0.01, 50, 50, 3)
+JUDGED = Judged("sw", "0002", "1", "a" * 64, "b" * 64, "c" * 64)
+HOSTILE = """</script><script>document.title='broken in'</script><img src="http://evil.example/x.png" onerror=1>"""
+
+
+def _judged(window: list[int]) -> tuple[Verdict, Evidence]:
+    histograms = Histograms(np.array([200, 100, 50, 50]), np.array(window))
+    found = judge({"sw": histograms}, SETTINGS, {"sw": np.random.default_rng(1)})["sw"]
+    examples = {move.cluster: [HOSTILE, "ما العملة في مصر؟"] for move in found.moved}
+    return verdict_from(JUDGED, found), Evidence(histograms, found.moved, examples)
+
+
+CASES = {"drift": [20, 20, 100, 20], "no drift": [80, 40, 20, 20], "insufficient data": [1, 0, 0, 0]}
+
+
+@pytest.mark.parametrize("expected", CASES)
+def test_verdict_survives_the_snapshot(tmp_path: Path, expected: str) -> None:
+    verdict, evidence = _judged(CASES[expected])
+    write_json(tmp_path / "verdict.json", verdict_snapshot(verdict, evidence, SETTINGS))
+    assert verdict.verdict == expected
+    assert read_verdict(tmp_path / "verdict.json") == verdict
+
+
+def test_adopted_verdict_survives_the_snapshot(tmp_path: Path) -> None:
+    verdict = adopted_verdict(JUDGED, (160, 400))
+    _, evidence = _judged(CASES["drift"])
+    write_json(tmp_path / "verdict.json", verdict_snapshot(verdict, evidence, SETTINGS))
+    assert read_verdict(tmp_path / "verdict.json") == verdict
+    assert not read_verdict(tmp_path / "verdict.json").drifted
+
+
+def _statuses(snapshot: dict[str, object]) -> dict[str, str]:
+    from evidently.core.report import Snapshot
+
+    results = Snapshot.loads(json.dumps(snapshot)).tests_results
+    return {result.metric_config.params["name"]: result.status.value for result in results}
+
+
+def test_evidently_reads_the_verdict_back_with_its_tests() -> None:
+    drifted = verdict_snapshot(*_judged(CASES["drift"]), SETTINGS)
+    assert _statuses(drifted) == {
+        "drift": "FAIL",
+        "p_value": "WARNING",
+        "debiased": "WARNING",
+        "n_window": "SUCCESS",
+        "n_reference": "SUCCESS",
+    }
+    assert set(_statuses(verdict_snapshot(*_judged(CASES["no drift"]), SETTINGS)).values()) == {"SUCCESS"}
+    too_few = verdict_snapshot(*_judged(CASES["insufficient data"]), SETTINGS)
+    assert _statuses(too_few) == {"n_window": "WARNING", "n_reference": "SUCCESS"}
+
+
+def test_the_same_verdict_is_the_same_bytes_in_another_process(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from compass_ops.storage import write_json\n"
+        "from tests.monitoring.test_report import CASES, SETTINGS, _judged\n"
+        "from compass_ops.monitoring.report import save_html, verdict_snapshot\n"
+        "snapshot = verdict_snapshot(*_judged(CASES['drift']), SETTINGS)\n"
+        "write_json(Path(sys.argv[1]) / 'v.json', snapshot); save_html(snapshot, Path(sys.argv[1]) / 'r.html')\n"
+    )
+    other, here = tmp_path / "other", tmp_path / "here"
+    subprocess.run([sys.executable, "-c", script, str(other)], check=True, cwd=Path.cwd())
+    write_json(here / "v.json", verdict_snapshot(*_judged(CASES["drift"]), SETTINGS))
+    save_html(read_json(here / "v.json"), here / "r.html")
+    for name in ("v.json", "r.html"):
+        assert file_digest(here / name) == file_digest(other / name), name
+
+
+@pytest.mark.parametrize("change", ["verdict", "status"])
+def test_a_verdict_changed_by_hand_is_refused(tmp_path: Path, change: str) -> None:
+    path = tmp_path / "verdict.json"
+    write_json(path, verdict_snapshot(*_judged(CASES["drift"]), SETTINGS))
+    text = path.read_text()
+    old, new = {"verdict": ('"verdict": "drift"', '"verdict": "no drift"'), "status": ('"FAIL"', '"SUCCESS"')}[change]
+    assert old in text
+    path.write_text(text.replace(old, new))
+    with pytest.raises(StorageError, match="changed by hand"):
+        read_verdict(path)
+
+
+def test_other_json_is_no_verdict(tmp_path: Path) -> None:
+    write_json(tmp_path / "verdict.json", {"languages": {}})
+    with pytest.raises(StorageError, match="is not a verdict file"):
+        read_verdict(tmp_path / "verdict.json")
+
+
+class _Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fetched: list[str] = []
+        self.scripts = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        self.fetched += [value or "" for name, value in attrs if name in ("src", "href")]
+
+
+def test_html_is_there_and_fetches_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    save_html(verdict_snapshot(*_judged(CASES["drift"]), SETTINGS), path)
+    text = path.read_text("utf-8")
+    page = _Page()
+    page.feed(text)
+    assert len(text) > 3_000_000  # Evidently's script is inlined
+    assert page.fetched == []
+    assert "<title>Drift report: sw 0002</title>" in text
+    assert "What is asked has shifted" in text
+    assert not re.search(r"url\(['\"]?https?:", text)
+
+
+def test_a_prompt_cannot_leave_its_string(tmp_path: Path) -> None:
+    plain, hostile = tmp_path / "plain.html", tmp_path / "hostile.html"
+    verdict, evidence = _judged(CASES["drift"])
+    save_html(verdict_snapshot(verdict, evidence, SETTINGS), hostile)
+    save_html(verdict_snapshot(verdict, Evidence(evidence.histograms, evidence.moved, {}), SETTINGS), plain)
+    pages = {}
+    for path in (plain, hostile):
+        pages[path] = _Page()
+        pages[path].feed(path.read_text("utf-8"))
+    assert pages[hostile].scripts == pages[plain].scripts
+    assert "\\u003c/script>\\u003cscript>document.title" in hostile.read_text("utf-8")
+
+
+def test_importing_the_door_turns_telemetry_off() -> None:
+    script = (
+        "import os; os.environ.pop('DO_NOT_TRACK', None);"
+        "import compass_ops.monitoring.report; print(os.environ['DO_NOT_TRACK'])"
+    )
+    told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=Path.cwd())
+    assert told.stdout.strip() == "1"
+
+
+def test_reading_a_verdict_needs_no_evidently() -> None:
+    script = "import sys; import compass_ops.monitoring.verdict; print('evidently' in sys.modules)"
+    told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=Path.cwd())
+    assert told.stdout.strip() == "False"

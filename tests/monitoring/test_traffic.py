@@ -1,0 +1,178 @@
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from compass_ops.errors import ParamsError, SourceError
+from compass_ops.monitoring.request_log import LogSettings
+from compass_ops.monitoring.traffic import (
+    Phase,
+    SimulationSettings,
+    Traffic,
+    logged_traffic,
+    simulated_traffic,
+    write_traffic,
+)
+from compass_ops.storage import file_digests, read_json, read_table, write_table
+
+FIELDS = {"time": "at", "language": "lang", "prompt": "q", "session": "chat", "label": "right"}
+LANGUAGES = ["sw", "id"]
+
+
+def _draw(language: str, topics: Mapping[str, float], size: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    names = sorted(topics)
+    drawn = rng.choice(len(names), size, p=np.array([topics[name] for name in names]) / sum(topics.values()))
+    return [
+        {
+            "id": f"{language}:{place}",
+            "language": language,
+            "role": "traffic",
+            "prompt": f"{names[topic]} {place}",
+            "completion": "",
+            "choices": None,
+            "answer": None,
+            "topic": names[topic],
+            "parallel_id": None,
+            "source": "test",
+            "weight": 1.0,
+        }
+        for place, topic in enumerate(drawn)
+    ]
+
+
+SIMULATION = SimulationSettings(
+    windows=4,
+    usage={"sw": {"a": 1.0}, "id": {"a": 1.0, "b": 3.0}},
+    shifts={"sw": (Phase(2, {"b": 1.0}), Phase(4, {"c": 1.0}))},
+)
+
+
+def _topics(traffic: Traffic, language: str) -> list[set[str]]:
+    return [set(traffic.windows[name][language].column("topic").to_pylist()) for name in sorted(traffic.windows)]
+
+
+def test_phases_begin_at_their_window() -> None:
+    traffic = simulated_traffic(SIMULATION, "0004", 30, _draw, 1)
+    assert _topics(traffic, "sw") == [{"a"}, {"b"}, {"b"}, {"c"}]
+    assert _topics(traffic, "id") == [{"a", "b"}] * 4
+    assert {len(table) for tables in traffic.windows.values() for table in tables.values()} == {30}
+
+
+def test_earlier_windows_never_change(tmp_path: Path) -> None:
+    write_traffic(simulated_traffic(SIMULATION, "0002", 30, _draw, 1), tmp_path / "two")
+    write_traffic(simulated_traffic(SIMULATION, "0004", 30, _draw, 1), tmp_path / "four")
+    two, four = file_digests(tmp_path / "two"), file_digests(tmp_path / "four")
+    shared = {name for name in two if name.endswith(".parquet")}
+    assert {name: two[name] for name in shared} == {name: four[name] for name in shared}
+    assert read_json(tmp_path / "four" / "windows.json") == ["0001", "0002", "0003", "0004"]
+    assert len({four[f"{window}/id.parquet"] for window in ("0001", "0002", "0003", "0004")}) == 4
+
+
+def test_a_language_leaves_the_others_as_they_were() -> None:
+    more = SimulationSettings(4, {**SIMULATION.usage, "ca": {"a": 1.0}}, SIMULATION.shifts)
+    before = simulated_traffic(SIMULATION, "0001", 30, _draw, 1).windows["0001"]["id"]
+    assert simulated_traffic(more, "0001", 30, _draw, 1).windows["0001"]["id"].equals(before)
+
+
+@pytest.mark.parametrize(("until", "match"), [("0005", "must be at most 0004"), ("1", "four digits"), ("000x", "four")])
+def test_a_window_that_is_not_there(until: str, match: str) -> None:
+    with pytest.raises(ParamsError, match=match):
+        simulated_traffic(SIMULATION, until, 30, _draw, 1)
+
+
+def _line(number: int, language: str, **other: object) -> str:
+    return json.dumps({"at": f"2026-01-01T00:00:{number:02d}Z", "lang": language, "q": f"q{number}"} | other)
+
+
+def _log(folder: Path, lines: list[str]) -> LogSettings:
+    (folder / "log.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
+    return LogSettings(("*.jsonl",), FIELDS)
+
+
+def test_windows_are_counts_in_the_order_of_the_log(tmp_path: Path) -> None:
+    lines = [_line(number, "sw" if number % 3 else "id") for number in range(20)]
+    lines[5] = _line(59, "sw")  # late by its clock: the order of the log decides
+    traffic = logged_traffic(_log(tmp_path, lines), "0002", 5, LANGUAGES, tmp_path)
+    prompts = {
+        (name, language): table.column("prompt").to_pylist()
+        for name, tables in traffic.windows.items()
+        for language, table in tables.items()
+    }
+    assert prompts == {
+        ("0001", "sw"): ["q1", "q2", "q4", "q59", "q7"],
+        ("0002", "sw"): ["q8", "q10", "q11", "q13", "q14"],
+        ("0001", "id"): ["q0", "q3", "q6", "q9", "q12"],
+    }
+    assert traffic.rejects == []
+
+
+def test_appending_to_the_log_changes_no_window(tmp_path: Path) -> None:
+    lines = [_line(number, "sw") for number in range(12)]
+    before = logged_traffic(_log(tmp_path, lines), "0002", 5, LANGUAGES, tmp_path)
+    after = logged_traffic(_log(tmp_path, [*lines, *lines]), "0002", 5, LANGUAGES, tmp_path)
+    assert all(after.windows[name]["sw"].equals(before.windows[name]["sw"]) for name in ("0001", "0002"))
+
+
+def test_sessions_labels_and_times_are_kept(tmp_path: Path) -> None:
+    lines = [_line(0, "SW", chat=7, right="Nairobi"), _line(1, "swh", at=1767225601.5)]
+    table = logged_traffic(_log(tmp_path, lines), "0001", 2, LANGUAGES, tmp_path).windows["0001"]["sw"]
+    assert table.column("session").to_pylist() == ["7", None]
+    assert table.column("completion").to_pylist() == ["Nairobi", ""]
+    assert table.column("time").to_pylist() == ["2026-01-01T00:00:00+00:00", "2026-01-01T00:00:01.500000+00:00"]
+    assert table.column("id").to_pylist() == ["sw:0001:000000", "sw:0001:000001"]
+
+
+def test_malformed_rows_are_kept_aside_with_their_reasons(tmp_path: Path) -> None:
+    faults = [
+        ("{broken", "the line is no JSON"),
+        ("[1]", "must be an object"),
+        (_line(1, "sw", q=""), "prompt is missing"),
+        (_line(1, "sw", q="  "), "prompt is empty"),
+        (_line(1, "sw", q=5), "prompt must be text; got int"),
+        (_line(1, "sw", at="yesterday"), "time 'yesterday' is neither"),
+        (_line(1, "sw", at=1e300), "no number of seconds"),
+        (_line(1, "xx-unknown-language"), "xx-unknown-language"),
+        (_line(1, "ca"), "language 'ca' is none of the project's target languages"),
+        (_line(1, "sw", right=["a"]), "label must be text; got list"),
+        (_line(1, "sw", q="\ud800"), "not valid Unicode"),
+    ]
+    lines = [line for line, _ in faults] + [_line(2, "sw"), _line(3, "sw")]
+    traffic = logged_traffic(_log(tmp_path, lines), "0001", 2, LANGUAGES, tmp_path)
+    assert [reject.row for reject in traffic.rejects] == list(range(1, len(faults) + 1))
+    for reject, (_, reason) in zip(traffic.rejects, faults, strict=True):
+        assert reason in reject.reason
+    write_traffic(traffic, tmp_path / "out")
+    kept = read_table(tmp_path / "out" / "rejects.parquet").to_pylist()
+    assert kept[0]["record"] == "{broken"
+    assert kept[8]["language"] == "ca"
+
+
+def test_a_parquet_log(tmp_path: Path) -> None:
+    rows = [json.loads(_line(number, "id")) for number in range(4)]
+    write_table(tmp_path / "log.parquet", pa.Table.from_pylist(rows))
+    traffic = logged_traffic(LogSettings(("*.parquet",), FIELDS), "0001", 4, LANGUAGES, tmp_path)
+    assert traffic.windows["0001"]["id"].column("prompt").to_pylist() == ["q0", "q1", "q2", "q3"]
+
+
+def test_a_log_without_a_complete_window(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="must be at most 0000"):
+        logged_traffic(_log(tmp_path, [_line(1, "sw")]), "0001", 5, LANGUAGES, tmp_path)
+    (tmp_path / "log.jsonl").write_text("")
+    with pytest.raises(ParamsError, match="must be at most 0000"):
+        logged_traffic(LogSettings(("*.jsonl",), FIELDS), "0001", 5, LANGUAGES, tmp_path)
+
+
+def test_a_log_whose_fields_are_named_otherwise(tmp_path: Path) -> None:
+    settings = _log(tmp_path, [_line(number, "sw") for number in range(9)])
+    with pytest.raises(SourceError, match=r"none of the 9 rows .* prompt is missing: .*'question'"):
+        logged_traffic(LogSettings(settings.files, FIELDS | {"prompt": "question"}), "0001", 5, LANGUAGES, tmp_path)
+
+
+def test_no_window_yet_needs_no_log(tmp_path: Path) -> None:
+    assert logged_traffic(LogSettings(("*.jsonl",), FIELDS), "0000", 5, LANGUAGES, tmp_path).windows == {}
+    with pytest.raises(SourceError, match="no file matches"):
+        logged_traffic(LogSettings(("*.jsonl",), FIELDS), "0001", 5, LANGUAGES, tmp_path)
