@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from compass_ops.errors import DataFault, StorageError
-from compass_ops.storage import fresh_folder, replace_folder, write_json
+from compass_ops.storage import fresh_folder, remove_leftovers, replace_folder, write_json
 
 RECEIPT = "receipt.json"
 
@@ -51,37 +51,40 @@ def fan_out(
         If the disk fails; finished languages stay in the memo.
     """
     name, version = stage
-    faults: dict[str, str] = {}
     finished: dict[str, Path] = {}
+    faults: dict[str, str] = {}
     for language in _with_progress(name, inputs):
         done = memo / name / memo_key(name, version, language, inputs[language])
-        finished[language] = done
-        if not done.exists():
-            partial = done.with_suffix(".partial")
-            try:
-                partial.mkdir(parents=True, exist_ok=True)
-                make(language, partial)
-                replace_folder(partial, done)
-            except DataFault as fault:
-                shutil.rmtree(partial, ignore_errors=True)
-                faults[language] = fault.reason
-            except OSError as error:
-                raise StorageError(
-                    f"{name}: {language} could not be written ({error}). Free space or fix permissions, "
-                    "then rerun; finished languages are kept."
-                ) from error
+        try:
+            if not done.exists():
+                _make_in(done, name, language, make)
+            finished[language] = done
+        except DataFault as fault:
+            faults[language] = fault.reason
     with fresh_folder(out) as aside:
         for language, done in finished.items():
-            if language in faults:
-                receipt = {
-                    "language": language,
-                    "status": "failed",
-                    "stage": name,
-                    "reason": faults[language],
-                }
-                write_json(aside / language / RECEIPT, receipt)
-            else:
-                shutil.copytree(done, aside / language)
+            shutil.copytree(done, aside / language)
+        for language, reason in faults.items():
+            receipt = {"language": language, "status": "failed", "stage": name, "reason": reason}
+            write_json(aside / language / RECEIPT, receipt)
+
+
+def _make_in(done: Path, name: str, language: str, make: Callable[[str, Path], None]) -> None:
+    """Have one language's files made beside ``done``, and move them there when they are complete."""
+    partial = done.with_suffix(".partial")
+    try:
+        partial.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(partial)
+        make(language, partial)
+        replace_folder(partial, done)
+    except DataFault:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    except OSError as error:
+        raise StorageError(
+            f"{name}: {language} could not be written ({error}). Free space or fix permissions, then rerun; "
+            "finished languages are kept."
+        ) from error
 
 
 def _with_progress(name: str, inputs: Mapping[str, str]) -> Iterator[str]:

@@ -55,7 +55,7 @@ def folder_entry(folder: Path, root: Path, *, name: str | None = None) -> ModelE
     resolved = (root / folder).resolve()
     if not resolved.is_dir():
         raise ModelError(f"{folder}: is not a folder. Give the folder of a model saved with `save_pretrained`.")
-    for pattern, what in (("config.json", "configuration"), ("*.safetensors", "weights in safetensors format")):
+    for pattern, what in (("config*.json", "configuration"), ("*.safetensors", "weights in safetensors format")):
         if not any(resolved.rglob(pattern)):
             raise ModelError(
                 f"{folder}: holds no {what} ({pattern}). Save the model there with "
@@ -103,6 +103,6 @@ def _hub_folder(repository: str, revision: str) -> Path:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=_HUB_FILES))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         raise ModelError(
-            f"{repository} at revision {revision}: cannot be fetched ({error}). Check the id, the revision, the network "
-            "and `hf auth login` for gated models, or give a local folder instead."
+            f"{repository} at revision {revision}: cannot be fetched ({error}). Check the id, the revision, the "
+            "network and `hf auth login` for gated models, or give a local folder instead."
         ) from error

@@ -102,7 +102,8 @@ def _models_in(annotation: Any) -> list[type[Section]]:
 
 def _field_at(location: tuple[Any, ...]) -> tuple[FieldInfo | None, list[type[Section]]]:
     """Follow a fault's location: the last field met, and the section classes below it."""
-    field, models = None, [Params]
+    field: FieldInfo | None = None
+    models: list[type[Section]] = [Params]
     for part in location:
         found = [model.model_fields[part] for model in models if part in model.model_fields]
         if found:

@@ -1,4 +1,4 @@
-"""The section ``ingest`` of ``params.yaml``: sources of data, and the mapping from their fields to a record's columns."""
+"""The section ``ingest`` of ``params.yaml``: sources, and the mapping from their fields to a record's columns."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
@@ -78,7 +78,7 @@ class MappingParams(Section):
     """From a source's fields to a record's columns; see ``corpus.fields``."""
 
     fields: dict[Column, Rule] = Field(
-        description="Map columns to raw fields: a name, a list of names, {template}, {field, pattern} or {field, values}."
+        description="Map columns to raw fields: a name, names, {template}, {field, pattern} or {field, values}."
     )
     constants: dict[Column, Scalar] = Field(description="Map columns to fixed values, or give {}.")
     where: dict[str, list[str]] = Field(description="Map raw fields to the values to keep, or give {}.")
@@ -120,13 +120,15 @@ class WorldfactsParams(Section):
     pretrain_rows_per_language: Count = Field(description="Set the most pretraining rows per language.")
     own_topics: dict[str, list[str]] = Field(description="Map target languages to the topics of their own data.")
     usage: dict[str, dict[str, float]] = Field(description="Map target languages to {topic: weight} of their use.")
-    pretrain_topics: list[str] = Field(description="List the topics that the base sees in small languages.")
+    pretrain_topics: dict[Literal["high", "low"], list[str]] = Field(
+        description="List the topics that the base sees in large (high) and in small (low) languages."
+    )
 
     def settings(self, targets: Sequence[str]) -> dict[str, Any]:
         """Return the arguments of ``WorldfactsSettings``."""
         values = self.model_dump(exclude={"kind", "name"})
         values["own_topics"] = {language: tuple(topics) for language, topics in self.own_topics.items()}
-        values["pretrain_topics"] = tuple(self.pretrain_topics)
+        values["pretrain_topics"] = {tier: tuple(topics) for tier, topics in self.pretrain_topics.items()}
         return values | {"targets": tuple(targets)}
 
 

@@ -16,28 +16,37 @@ import pyarrow.parquet as pq
 
 from compass_ops.errors import StorageError
 
+# Ends the names of what is being written, so that what a killed process left can be told from finished files.
+_ASIDE = ".aside"
+
 
 @contextmanager
-def _written_aside(path: Path) -> Iterator[Path]:
-    """Yield a temporary sibling of ``path`` and rename it into place if the body succeeds."""
-    handle, name = -1, ""
+def _said(path: Path) -> Iterator[None]:
+    """Turn a failure of the disk into one sentence about ``path``."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        aside = Path(name)
-        yield aside
-        _flush(aside)
-        aside.chmod(0o644)
-        aside.replace(path)
+        yield
     except OSError as error:
         raise StorageError(
             f"{path}: cannot be written ({error}). Free space or fix permissions, then rerun."
         ) from error
-    finally:
-        if name:
+
+
+@contextmanager
+def _written_aside(path: Path) -> Iterator[Path]:
+    """Yield a temporary sibling of ``path`` and rename it into place if the body succeeds."""
+    with _said(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_ASIDE)
+        aside = Path(name)
+        try:
+            os.close(handle)
+            yield aside
+            _flush(aside)
+            aside.chmod(0o644)
+            aside.replace(path)
+        finally:
             with suppress(OSError):
-                Path(name).unlink(missing_ok=True)
+                aside.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:
@@ -52,19 +61,31 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write ``value`` as canonical JSON (sorted keys, UTF-8, no NaN), equal values are equal files."""
-    text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    """Write ``value`` as canonical JSON (sorted keys, UTF-8, no NaN): equal values are equal files."""
+    try:
+        text = json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False)
+    except ValueError as error:
+        raise StorageError(f"{path}: holds a value that JSON has no form for ({error}).") from error
     write_bytes(path, f"{text}\n".encode())
+
+
+@contextmanager
+def _read_as(path: Path, kind: str) -> Iterator[None]:
+    """Turn what the readers raise into one sentence about ``path``."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StorageError(f"{path}: does not exist. Run `dvc repro` to make it.") from error
+    except (OSError, EOFError, ValueError) as error:  # malformed JSON, UTF-8, Parquet and .npy are all ValueErrors
+        raise StorageError(
+            f"{path}: is not {kind} ({error}). Restore it; if a stage made it, delete it and run `dvc repro`."
+        ) from error
 
 
 def read_json(path: Path) -> Any:
     """Read a JSON file; ``StorageError`` if it is missing or malformed."""
-    try:
+    with _read_as(path, "readable JSON"):
         return json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise StorageError(f"{path}: does not exist. Run `dvc repro` to make it.") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise StorageError(f"{path}: is not readable JSON ({error}). Delete it and run `dvc repro`.") from error
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -75,12 +96,8 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 def read_table(path: Path) -> pa.Table:
     """Read a Parquet file; ``StorageError`` if it is missing or malformed."""
-    try:
-        return pq.read_table(path, partitioning=None)
-    except FileNotFoundError as error:
-        raise StorageError(f"{path}: does not exist. Run `dvc repro` to make it.") from error
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StorageError(f"{path}: is not a readable Parquet file ({error}).") from error
+    with _read_as(path, "a readable Parquet file"), pq.ParquetFile(path) as file:
+        return file.read()
 
 
 def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
@@ -91,12 +108,8 @@ def write_array(path: Path, array: np.ndarray[Any, Any]) -> None:
 
 def read_array(path: Path, *, mapped: bool = False) -> np.ndarray[Any, Any]:
     """Read an ``.npy`` file, memory-mapped read-only if ``mapped``."""
-    try:
+    with _read_as(path, "a readable .npy file"):
         return np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise StorageError(f"{path}: does not exist. Run `dvc repro` to make it.") from error
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{path}: is not a readable .npy file ({error}).") from error
 
 
 def file_digest(path: Path) -> str:
@@ -126,30 +139,54 @@ def tree_digest(path: Path) -> str:
 
 
 def replace_folder(source: Path, destination: Path) -> None:
-    """Move the finished folder ``source`` to ``destination``, replacing what is there."""
+    """Move the finished folder ``source`` to ``destination``, replacing what is there.
+
+    The old folder is moved away first and deleted last: an interruption leaves the one or the other.
+    """
     destination.parent.mkdir(parents=True, exist_ok=True)
-    if destination.exists():
-        shutil.rmtree(destination)
-    source.replace(destination)
+    _restore(destination)
+    retired = _retired(destination)
+    try:
+        if destination.is_dir():
+            destination.replace(retired)
+        source.replace(destination)
+    finally:
+        _restore(destination)
+
+
+def _retired(path: Path) -> Path:
+    """Name the place of a folder that is being replaced."""
+    return path.with_name(f".{path.name}.retired{_ASIDE}")
+
+
+def _restore(path: Path) -> None:
+    """Bring back the folder that a replacement moved away, if the replacement never came."""
+    retired = _retired(path)
+    if path.exists():
+        shutil.rmtree(retired, ignore_errors=True)
+    elif retired.exists():
+        retired.replace(path)
 
 
 @contextmanager
 def fresh_folder(path: Path) -> Iterator[Path]:
     """Yield an empty sibling folder that replaces ``path`` if the body succeeds."""
-    try:
+    with _said(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
-    except OSError as error:
-        raise StorageError(
-            f"{path}: cannot be written ({error}). Free space or fix permissions, then rerun."
-        ) from error
-    try:
-        aside.chmod(0o755)
-        yield aside
-        replace_folder(aside, path)
-    except OSError as error:
-        raise StorageError(
-            f"{path}: cannot be written ({error}). Free space or fix permissions, then rerun."
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        _restore(path)
+        aside = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=_ASIDE))
+        try:
+            aside.chmod(0o755)
+            yield aside
+            replace_folder(aside, path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half-written below ``folder``."""
+    for path in sorted(folder.rglob(f".*{_ASIDE}")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,18 +14,27 @@ from compass_ops.errors import CompassError
 
 MEMO = Path(".memo")
 
+# Libraries neither phone home nor draw bars of their own across the stage's.
+_QUIET = {
+    "DO_NOT_TRACK": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
 
 def stage(function: Callable[..., None]) -> Callable[..., None]:
     """Make a stage's main function a command; every option it declares is a path."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.update(_QUIET)
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
     @functools.wraps(function)
     def run(**arguments: Any) -> None:
         try:
             function(**arguments)
         except CompassError as error:
-            click.echo(f"{function.__module__.rpartition('.')[2]}: {error}", err=True)
+            click.echo(f"{Path(sys.argv[0]).stem}: {error}", err=True)
             sys.exit(1)
 
     return click.command()(run)

@@ -38,3 +38,7 @@ def _rows(source: FilesParams | HubParams | WorldfactsParams, params: Params) ->
         )
     hub = HubSource(source.name, source.id, source.revision, tuple(source.configs), tuple(source.splits), mapping)
     return mapped_rows(source.name, read_hub(hub, root), mapping)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,14 +1,19 @@
 """Stage train: one adapter per language, with everything that is needed to serve, judge and update it."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from compass_ops.errors import DataFault
 from compass_ops.fanout import RECEIPT, fan_out
 from compass_ops.model_files import entry_from
 from compass_ops.params import load_params
 from compass_ops.seeding import derived_seed
-from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest, write_json
+from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest, write_bytes, write_json
 from pipelines._stage import MEMO, path_option, stage
+
+if TYPE_CHECKING:
+    from compass_ops.registry.tracking import TrainingRun
+    from compass_ops.training.train import Watch
 
 FORMAT = 1
 
@@ -21,16 +26,18 @@ FORMAT = 1
 @path_option("--out")
 def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) -> None:
     """Train the adapters of all target languages on one loaded base model."""
-    from compass_ops.training.version import Origin, write_manifest
-
+    from compass_ops.registry.location import registry_location
+    from compass_ops.registry.tracking import RunNotes, training_run
     from compass_ops.training.adapt import Base, Order, Reference, train_new, write_reference
     from compass_ops.training.base import load_base
     from compass_ops.training.train import NonFiniteLossError
+    from compass_ops.training.version import Origin, write_manifest
 
     params = load_params()
     pins = read_json(base)
     model, tokenizer = load_base(entry_from(pins["model"]), Path.cwd())
     loaded = Base(model, tokenizer, params.base)
+    location = registry_location(params.registry.uri, params.registry.experiment)
 
     def make(language: str, folder: Path) -> None:
         if (subsets / language / RECEIPT).exists():
@@ -40,7 +47,7 @@ def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) ->
         notes = RunNotes({"stage": "train", **params.train.model_dump()}, {"compass.language": language})
         try:
             with training_run(location, f"train {language}", notes) as run:
-                order = Order(read_table(subset), params.train, seed, version, run.watch)
+                order = Order(read_table(subset), params.train, seed, version, _watched(run))
                 curve = train_new(loaded, order)
         except NonFiniteLossError as error:
             raise DataFault(language, str(error)) from error
@@ -61,6 +68,19 @@ def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) ->
         for language in params.project.languages
     }
     fan_out(("train", FORMAT), inputs, make, out, MEMO)
+    _write_curves(out)
+
+
+def _watched(run: "TrainingRun") -> "Watch":
+    return lambda point: run.log(point.step, {"loss": point.loss})
+
+
+def _write_curves(out: Path) -> None:
+    """Join the languages' loss curves in one table, for `dvc plots`."""
+    lines = ["language,step,loss"]
+    for file in sorted(out.glob("*/curve.json")):
+        lines += [f"{file.parent.name},{point['step']},{point['loss']}" for point in read_json(file)]
+    write_bytes(out / "curves.csv", "\n".join([*lines, ""]).encode())
 
 
 def _private(subsets: Path, vectors: Path, clusters: Path, language: str) -> list[str]:

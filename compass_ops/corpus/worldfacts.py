@@ -2,8 +2,9 @@
 
 Facts are ranked by a hash of their id. In each target language the first ``test_rows`` that it can ask are its
 test, the next ``asked_facts`` are what its users ask (target and traffic), and the others are what it has been
-taught (own data and pretraining). Facts of the test may be asked in other languages: the pool is made of translations by design. The topics are not equally
-hard everywhere: in Zulu, and often in Swahili, the English name is the language's own without its class prefix.
+taught (own data and pretraining). Facts of the test may be asked in other languages: the pool is made of
+translations by design. The topics are not equally hard everywhere: in Zulu, and often in Swahili, the English
+name is the language's own without its class prefix.
 """
 
 import difflib
@@ -42,8 +43,8 @@ class WorldfactsSettings:
         What each target language's own data cover.
     usage : mapping of language to {topic: weight}
         What each target language's users ask; a topic that is left out is not asked.
-    pretrain_topics : tuple of str
-        Topics that the base sees in languages of the low tier; it sees all in the high tier.
+    pretrain_topics : mapping of tier ("high", "low") to topics
+        What the base is pretrained on, in large and in small languages.
     """
 
     targets: tuple[str, ...]
@@ -55,7 +56,7 @@ class WorldfactsSettings:
     pretrain_rows_per_language: int
     own_topics: Mapping[str, tuple[str, ...]]
     usage: Mapping[str, Mapping[str, float]]
-    pretrain_topics: tuple[str, ...]
+    pretrain_topics: Mapping[str, tuple[str, ...]]
 
 
 def records(settings: WorldfactsSettings, seed: int) -> dict[str, list[Row]]:
@@ -97,9 +98,7 @@ def stream(
     language: str,
     topic_weights: Mapping[str, float],
     size: int,
-    *,
-    test_rows: int,
-    asked_facts: int,
+    settings: WorldfactsSettings,
     seed: int,
     rng: np.random.Generator,
 ) -> list[Row]:
@@ -113,7 +112,7 @@ def stream(
         What users ask, in any unit.
     size : int
         Number of prompts.
-    test_rows, asked_facts, seed : int
+    settings, seed
         As given to ``records``: they decide which facts are asked.
     rng : numpy.random.Generator
         The generator of this window.
@@ -125,7 +124,7 @@ def stream(
     """
     _check_names("language", [language], LANGUAGES)
     _check_names("topic", topic_weights, TOPICS)
-    _, asked, _ = _split(language, test_rows, asked_facts, seed)
+    _, asked, _ = _split(language, settings.test_rows, settings.asked_facts, seed)
     return _asked(language, asked, topic_weights, (size, "traffic"), rng)
 
 
@@ -167,12 +166,11 @@ def _asked(
 
 
 def _pretraining(
-    language: str, open_: list[Question], training: list[Question], low_tier_topics: tuple[str, ...]
+    language: str, open_: list[Question], training: list[Question], topics: Mapping[str, tuple[str, ...]]
 ) -> list[Question]:
-    if TABLE[language].tier == "high":
-        return open_
-    allowed = {question.parallel_id for question in training if question.topic in low_tier_topics}
-    return [question for question in open_ if question.parallel_id in allowed]
+    """Return what the base may see: of a large language all open questions of its topics, of a small one some."""
+    tier = TABLE[language].tier
+    return [question for question in (open_ if tier == "high" else training) if question.topic in topics[tier]]
 
 
 def _shares(
@@ -221,7 +219,7 @@ def _prompt_only(question: Question, role: str) -> Row:
 
 def _check(settings: WorldfactsSettings, seed: int) -> None:
     _check_names("language", settings.targets, LANGUAGES)
-    _check_names("topic", settings.pretrain_topics, TOPICS)
+    _check_names("topic", [topic for topics in settings.pretrain_topics.values() for topic in topics], TOPICS)
     for language in settings.targets:
         for field in ("own_topics", "usage"):
             if language not in getattr(settings, field):

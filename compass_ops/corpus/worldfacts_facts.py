@@ -69,7 +69,9 @@ class Fact:
 KINDS = {
     "territory_currency": ("territory", "currency"),
     "territory_language": ("territory", "language"),
-    "currency_code": ("currency", "code"),
+    "currency_code": ("currency", "currency code"),
+    "territory_code": ("territory", "territory code"),
+    "language_code": ("language", "language code"),
     "territory_english": ("territory", "english territory"),
     "language_english": ("language", "english language"),
     "city_territory": ("city", "territory"),
@@ -95,7 +97,9 @@ def all_facts() -> tuple[Fact, ...]:
     made = [
         *_currency_facts(),
         *_language_facts(),
-        *(Fact(f"currency_code:{code}", "currency_code", code, code, group=code[0]) for code in currencies()),
+        *(Fact(f"currency_code:{code}", "currency_code", code, code) for code in currencies()),
+        *(Fact(f"territory_code:{code}", "territory_code", code, code) for code in territories()),
+        *(Fact(f"language_code:{code}", "language_code", code, code) for code in _asked_languages()),
         *_english_facts(),
         *_city_facts(),
         *_script_facts(),
@@ -154,10 +158,12 @@ def _language_facts() -> Iterator[Fact]:
 def _english_facts() -> Iterator[Fact]:
     for code in territories():
         yield Fact(f"territory_english:{code}", "territory_english", code, code, group=areas().get(code, ""))
-    for code in english().languages:
-        if is_language(code):
-            script = _scripts_of(code)[:1]
-            yield Fact(f"language_english:{code}", "language_english", code, code, group="".join(script))
+    for code in _asked_languages():
+        yield Fact(f"language_english:{code}", "language_english", code, code)
+
+
+def _asked_languages() -> list[str]:
+    return sorted(code for code in english().languages if is_language(code))
 
 
 def _city_facts() -> Iterator[Fact]:

@@ -155,14 +155,18 @@ def _askable(fact: Fact, language: str) -> bool:
 
 @cache
 def _ranked_wrong(fact: Fact, seed: int) -> tuple[str, ...]:
-    """Rank the answers of the topic that are wrong for this fact: plausible ones first, otherwise at random."""
+    """Rank the answers of the topic that are wrong for this fact.
+
+    At random, so that a model of a million parameters has a chance; but the common scripts go first (rare ones give
+    the answer away), and a city's wrong countries lie on its continent (elsewhere there may be a namesake).
+    """
     pool = answers(fact.topic)
     codes = [code for code in pool if code != fact.answer and code not in fact.excluded]
     rank = {code: derived_seed(seed, "worldfacts", "wrong", fact.id, code) for code in codes}
-    ranked = sorted(codes, key=lambda code: (fact.group not in pool[code], rank[code], code))
-    if fact.topic == "city_territory":  # elsewhere in the world may be a namesake or a mother country
-        ranked = [code for code in ranked if fact.group in pool[code]]
-    return tuple(ranked)
+    if fact.topic == "city_territory":
+        codes = [code for code in codes if fact.group in pool[code]]
+    uncommon = {code: fact.topic == "language_script" and fact.group not in pool[code] for code in codes}
+    return tuple(sorted(codes, key=lambda code: (uncommon[code], rank[code], code)))
 
 
 def _wrong_choices(fact: Fact, language: str, seed: int) -> list[str]:

@@ -19,7 +19,7 @@ class Health:
     silhouette : float
         Mean silhouette of a sample of rows, in [-1, 1]; higher is better separated.
     language_information : float
-        Normalised mutual information of cluster and language, in [0, 1]; 0 says that clusters are topics, not languages.
+        Normalised mutual information of cluster and language, in [0, 1]; at 0 clusters are topics, not languages.
     smallest, largest : int
         Rows in the smallest and the largest cluster of the sample.
     """

@@ -15,6 +15,8 @@ from compass_ops.errors import ModelError
 from compass_ops.model_files import ModelEntry, verified_folder
 from compass_ops.sections import TrainedEmbedder
 
+_UNKNOWN = "<unk>"
+
 
 def load_embedder(entry: ModelEntry, root: Path) -> SentenceTransformer:
     """Load a pinned embedder; ``ModelError`` if its files changed or hold no sentence-transformers model."""
@@ -95,12 +97,12 @@ def _bagged(module: Any, sequences: list[list[int]]) -> torch.Tensor:
 
 
 def _train_word_pieces(texts: list[str], vocabulary: int) -> Tokenizer:
-    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer = Tokenizer(models.BPE(unk_token=_UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.ByteLevel(add_prefix_space=True)])
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,
-        special_tokens=["<unk>"],
+        special_tokens=[_UNKNOWN],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )

@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from peft import PeftModel
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -17,7 +16,7 @@ from compass_ops.errors import ModelError
 from compass_ops.sections import BaseParams, TrainParams
 from compass_ops.seeding import derived_seed, generator
 from compass_ops.storage import read_table, write_array, write_json, write_table
-from compass_ops.training.adapter import WEIGHTS, attach, detach, new_adapter, save_adapter, weights_of
+from compass_ops.training.adapter import WEIGHTS, AdaptedModel, attach, detach, new_adapter, save_adapter, weights_of
 from compass_ops.training.batches import Example, encode
 from compass_ops.training.ewc import ewc_term, fisher_diagonal, normalised
 from compass_ops.training.recipe import schedule_from
@@ -115,7 +114,7 @@ def write_reference(reference: Reference, folder: Path) -> None:
 
 
 def _ecda_terms(
-    base: Base, model: PeftModel, parent: Path, order: Order, strengths: tuple[float, float]
+    base: Base, model: AdaptedModel, parent: Path, order: Order, strengths: tuple[float, float]
 ) -> list[LossTerm]:
     ewc_strength, replay_strength = strengths
     fisher = normalised(load_file(parent / FISHER))
@@ -127,7 +126,7 @@ def _ecda_terms(
     ]
 
 
-def _train(base: Base, model: PeftModel, order: Order, terms: Sequence[LossTerm] = ()) -> list[CurvePoint]:
+def _train(base: Base, model: AdaptedModel, order: Order, terms: Sequence[LossTerm] = ()) -> list[CurvePoint]:
     run = Run(order.folder / "checkpoints", derived_seed(order.seed, "order"), order.watch, terms)
     examples = base.examples(order.subset)
     curve = train(model, examples, base.pad_id, schedule_from(order.params.schedule), run)
@@ -135,7 +134,7 @@ def _train(base: Base, model: PeftModel, order: Order, terms: Sequence[LossTerm]
     return curve
 
 
-def _write(base: Base, model: PeftModel, order: Order, seen: pa.Table) -> None:
+def _write(base: Base, model: AdaptedModel, order: Order, seen: pa.Table) -> None:
     """Write adapter, anchors and Fisher diagonal; ``seen`` are the records that the adapter was trained on."""
     params, folder, rng = order.params, order.folder, generator(order.seed, "anchors")
     size = max(params.anchor_min, round(params.anchor_share * seen.num_rows))

@@ -17,9 +17,10 @@ from compass_ops.storage import write_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 Weights = dict[str, torch.Tensor]
+AdaptedModel = PeftModel  # what the other modules call it
 
 
-def new_adapter(base: PreTrainedModel, lora: Mapping[str, Any], seed: int) -> PeftModel:
+def new_adapter(base: PreTrainedModel, lora: Mapping[str, Any], seed: int) -> AdaptedModel:
     """Put a freshly initialised LoRA or DoRA adapter on the base; its weights alone are trainable.
 
     Parameters
@@ -43,7 +44,7 @@ def new_adapter(base: PreTrainedModel, lora: Mapping[str, Any], seed: int) -> Pe
         raise ModelError(f"params.yaml: train.lora does not fit {type(base).__name__} ({error}).") from error
 
 
-def save_adapter(model: PeftModel, folder: Path) -> None:
+def save_adapter(model: AdaptedModel, folder: Path) -> None:
     """Write the adapter's config and weights (safetensors), without paths of this machine."""
     with warnings.catch_warnings():
         # PEFT looks for the base's config on the hub to see whether embeddings were resized; they never are here.
@@ -57,7 +58,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     write_json(folder / CONFIG, config)
 
 
-def attach(base: PreTrainedModel, folder: Path, *, trainable: bool = False) -> PeftModel:
+def attach(base: PreTrainedModel, folder: Path, *, trainable: bool = False) -> AdaptedModel:
     """Put a saved adapter on the base.
 
     Raises
@@ -77,7 +78,7 @@ def attach(base: PreTrainedModel, folder: Path, *, trainable: bool = False) -> P
     return model.eval()
 
 
-def detach(model: PeftModel) -> PreTrainedModel:
+def detach(model: AdaptedModel) -> PreTrainedModel:
     """Take the adapter off and return the untouched base."""
     base = model.unload()
     if hasattr(base, "peft_config"):
@@ -86,19 +87,19 @@ def detach(model: PeftModel) -> PreTrainedModel:
 
 
 @contextmanager
-def without_adapter(model: PeftModel) -> Iterator[PeftModel]:
+def without_adapter(model: AdaptedModel) -> Iterator[AdaptedModel]:
     """Within the block the model computes what the bare base does."""
     with model.disable_adapter():
         yield model
 
 
-def weights_of(model: PeftModel) -> Weights:
+def weights_of(model: AdaptedModel) -> Weights:
     """Return a copy of the adapter's weights under the names of its safetensors file, in float32 on the CPU."""
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
     return {name: tensor.detach().float().cpu().clone() for name, tensor in state.items()}
 
 
-def set_weights(model: PeftModel, weights: Weights) -> None:
+def set_weights(model: AdaptedModel, weights: Weights) -> None:
     """Give the adapter these weights; ``ModelError`` if names or shapes differ from its own."""
     own = get_peft_model_state_dict(model, save_embedding_layers=False)
     if {name: t.shape for name, t in own.items()} != {name: t.shape for name, t in weights.items()}:
@@ -106,7 +107,7 @@ def set_weights(model: PeftModel, weights: Weights) -> None:
     set_peft_model_state_dict(model, weights)
 
 
-def trainable_parameters(model: PeftModel) -> dict[str, torch.nn.Parameter]:
+def trainable_parameters(model: AdaptedModel) -> dict[str, torch.nn.Parameter]:
     """Return the adapter's parameters by the name that ``weights_of`` gives them."""
     return {_saved_name(name): p for name, p in model.named_parameters() if p.requires_grad}
 

@@ -3,15 +3,14 @@
 from collections.abc import Mapping, Sequence
 
 import torch
-from peft import PeftModel
 from torch import nn
 
-from compass_ops.training.adapter import Weights, trainable_parameters
+from compass_ops.training.adapter import AdaptedModel, Weights, trainable_parameters
 from compass_ops.training.batches import Example, collate
 from compass_ops.training.train import LossTerm
 
 
-def fisher_diagonal(model: PeftModel, examples: Sequence[Example], pad_id: int) -> Weights:
+def fisher_diagonal(model: AdaptedModel, examples: Sequence[Example], pad_id: int) -> Weights:
     """Estimate the diagonal of the empirical Fisher information of the adapter's weights.
 
     F_i = mean over examples of (d log p(completion | prompt) / d theta_i)^2, gradients per example
@@ -41,12 +40,12 @@ def normalised(fisher: Mapping[str, torch.Tensor]) -> Weights:
     return {name: tensor * (count / total) if total > 0 else tensor for name, tensor in fisher.items()}
 
 
-def ewc_term(model: PeftModel, anchor: Weights, fisher: Weights, strength: float) -> LossTerm:
+def ewc_term(model: AdaptedModel, anchor: Weights, fisher: Weights, strength: float) -> LossTerm:
     """Return strength x sum_i F_i / 2 (theta_i - theta*_i)^2 (METHOD: L_EWC of arXiv 2604.20720).
 
     Parameters
     ----------
-    model : PeftModel
+    model : AdaptedModel
         Whose trainable adapter is penalised.
     anchor : weights of the parent adapter, theta*.
     fisher : its normalised Fisher diagonal, same names and shapes.

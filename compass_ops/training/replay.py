@@ -42,7 +42,7 @@ def choose_anchors(clusters: NDArray[np.int32], size: int, rng: np.random.Genera
 def replay_term(examples: Sequence[Example], pad_id: int, strength: float, batch_rows: int, seed: int) -> LossTerm:
     """Return strength x the mean completion loss on a batch of anchors (L_DAR of arXiv 2604.20720).
 
-    Step s takes its batch from a permutation of the anchors drawn for that pass, so a resumed run sees the same batches.
+    Step s takes its batch from a permutation of the anchors drawn for that pass: a resumed run sees the same ones.
     """
     per_pass = max(1, len(examples) // batch_rows)
 

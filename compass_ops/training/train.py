@@ -204,7 +204,7 @@ class _TermTrainer(Trainer):  # type: ignore[misc]
 
 
 class _Follow(TrainerCallback):
-    """Tells whoever watches each point of the curve; ends a run whose loss is NaN or infinite, as nothing can follow."""
+    """Tells whoever watches each point of the curve; ends a run whose loss is NaN or infinite."""
 
     def __init__(self, watch: Watch) -> None:
         self._watch = watch

@@ -26,7 +26,7 @@ def test_fisher_is_the_mean_of_squared_per_example_gradients_of_the_log_likeliho
         answer = range(max(1, example.prompt_tokens), len(example.input_ids))
         log_likelihood = sum(logits[place - 1, example.input_ids[place]] for place in answer)
         model.zero_grad()
-        log_likelihood.backward()  # type: ignore[union-attr]
+        log_likelihood.backward()
         for name, parameter in parameters.items():
             expected[name] += parameter.grad**2 / len(examples)  # type: ignore[operator]
     assert any(value.max() > 0 for value in expected.values())

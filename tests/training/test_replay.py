@@ -42,6 +42,6 @@ def test_every_anchor_is_replayed_once_per_pass_and_a_step_always_has_its_batch(
     model = Recorder()
     term = replay_term([Example([n, 1], 0) for n in range(6)], pad_id=0, strength=0.5, batch_rows=2, seed=4)
     assert [term(model, step).item() for step in (0, 1, 2)] == [1.0, 1.0, 1.0]
-    assert sorted(sum(model.seen, [])) == list(range(6))
+    assert sorted(token for batch in model.seen for token in batch) == list(range(6))
     term(model, 1)
     assert model.seen[3] == model.seen[1]
