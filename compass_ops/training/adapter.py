@@ -69,7 +69,9 @@ def attach(base: PreTrainedModel, folder: Path, *, trainable: bool = False) -> A
     if not (folder / WEIGHTS).is_file():
         raise ModelError(f"{folder}: holds no {WEIGHTS}. Adapters are saved as safetensors by the train stage.")
     try:
-        model = get_peft_model(base, LoraConfig.from_pretrained(str(folder)))
+        config = LoraConfig.from_pretrained(str(folder))
+        config.inference_mode = not trainable
+        model = get_peft_model(base, config)
         set_weights(model, load_file(folder / WEIGHTS))
     except (RuntimeError, ValueError, KeyError, ModelError) as error:
         raise ModelError(f"{folder}: the adapter does not fit this base model ({error}).") from error

@@ -1,0 +1,156 @@
+"""A version's files from a subset, and a version continued from another."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from compass_ops.corpus.records import to_table
+from compass_ops.errors import ModelError
+from compass_ops.model_files import folder_entry
+from compass_ops.sections import BaseParams, FolderModel, ScheduleParams, TrainParams
+from compass_ops.storage import read_array, read_json, read_table
+from compass_ops.training.adapt import Base, Order, Reference, continue_from, train_new, write_reference
+from compass_ops.training.adapter import new_adapter
+from compass_ops.training.base import load_base
+from compass_ops.training.recipe import schedule_from
+from compass_ops.training.train import CurvePoint, Run, train
+from tests.tiny_models import save_tiny_model
+
+SCHEDULE = ScheduleParams(
+    epochs=2,
+    batch_rows=4,
+    accumulation=1,
+    learning_rate=5e-3,
+    warmup_share=0.0,
+    weight_decay=0.0,
+    checkpoint_steps=100,
+)
+PARAMS = TrainParams(
+    lora={"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]},
+    schedule=SCHEDULE,
+    fisher_rows=6,
+    anchor_share=0.25,
+    anchor_min=4,
+)
+
+
+def subset(rows: int = 24) -> pa.Table:
+    records = [
+        {
+            "id": f"r{n}", "language": "sw", "role": "own", "prompt": f"Which number comes after {n}?",
+            "completion": str(n + 1), "choices": None, "answer": None, "topic": None, "parallel_id": None,
+            "source": "test", "weight": 1.0,
+        }
+        for n in range(rows)
+    ]  # fmt: skip
+    table = to_table(records)
+    table = table.append_column("cluster", pa.array([n % 3 for n in range(rows)], pa.int32()))
+    return table.append_column("reason", pa.array(["own data"] * rows))
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Base:
+    save_tiny_model("llama", tmp_path / "base")
+    model, tokenizer = load_base(folder_entry(Path("base"), tmp_path), tmp_path)
+    folder = FolderModel(kind="folder", path="base")
+    return Base(model, tokenizer, BaseParams(model=folder, embedder=folder, separator=" ", max_tokens=64))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter" / "adapter_model.safetensors")
+
+
+def test_a_new_version_holds_weights_fisher_anchors_and_subset(base: Base, tmp_path: Path) -> None:
+    seen: list[CurvePoint] = []
+    curve = train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1", seen.append))
+    assert curve == seen
+    own, fisher = weights(tmp_path / "v1"), load_file(tmp_path / "v1" / "fisher.safetensors")
+    assert {name: w.shape for name, w in own.items()} == {name: f.shape for name, f in fisher.items()}
+    assert all((f >= 0).all() for f in fisher.values())
+    anchors = read_table(tmp_path / "v1" / "anchors.parquet")
+    assert np.bincount(anchors.column("cluster").to_numpy()).tolist() == [2, 2, 2]  # a quarter of 24
+    assert read_table(tmp_path / "v1" / "subset.parquet").equals(subset())
+    assert not (tmp_path / "v1" / "checkpoints").exists()
+
+
+def test_the_base_is_left_as_it_was(base: Base, tmp_path: Path) -> None:
+    before = {name: p.clone() for name, p in base.model.named_parameters()}
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
+    after = dict(base.model.named_parameters())
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_same_seed_same_version(base: Base, tmp_path: Path) -> None:
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "one"))
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "two"))
+    assert all(torch.equal(w, weights(tmp_path / "two")[name]) for name, w in weights(tmp_path / "one").items())
+
+
+def test_an_update_starts_at_the_parent(base: Base, tmp_path: Path) -> None:
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
+    still = PARAMS.model_copy(update={"schedule": SCHEDULE.model_copy(update={"learning_rate": 1e-12})})
+    continue_from(base, tmp_path / "v1", Order(subset(8), still, 1, tmp_path / "v2"), (2.0, 0.1))
+    for name, weight in weights(tmp_path / "v1").items():
+        assert torch.allclose(weight, weights(tmp_path / "v2")[name], atol=1e-8), name
+
+
+def test_a_strong_penalty_holds_the_update_near_its_parent(base: Base, tmp_path: Path) -> None:
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
+
+    def moved(strength: float, name: str) -> float:
+        order = Order(subset(8), PARAMS, 1, tmp_path / name)
+        continue_from(base, tmp_path / "v1", order, (strength, 0.0))
+        start, end = weights(tmp_path / "v1"), weights(tmp_path / name)
+        fisher = load_file(tmp_path / "v1" / "fisher.safetensors")
+        return sum(float((fisher[key] * (end[key] - start[key]) ** 2).sum()) for key in start)
+
+    assert moved(1e4, "held") < 0.2 * moved(0.0, "free")
+
+
+def test_an_update_remembers_old_and_new(base: Base, tmp_path: Path) -> None:
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
+    continue_from(base, tmp_path / "v1", Order(subset(4), PARAMS, 1, tmp_path / "v2"), (2.0, 0.1))
+    old = set(read_table(tmp_path / "v1" / "anchors.parquet").column("id").to_pylist())
+    kept = set(read_table(tmp_path / "v2" / "anchors.parquet").column("id").to_pylist())
+    assert kept & old
+    assert kept <= old | {f"r{n}" for n in range(4)}
+
+
+def test_an_adapter_of_another_base_is_refused(base: Base, tmp_path: Path) -> None:
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
+    save_tiny_model("phi3", tmp_path / "other")
+    model, tokenizer = load_base(folder_entry(Path("other"), tmp_path), tmp_path)
+    with pytest.raises(ModelError, match="does not fit this base model"):
+        continue_from(
+            Base(model, tokenizer, base.params),
+            tmp_path / "v1",
+            Order(subset(4), PARAMS, 1, tmp_path / "v2"),
+            (2.0, 0.1),
+        )
+
+
+def test_the_reference_is_written_with_its_histogram(tmp_path: Path) -> None:
+    vectors = np.eye(3, dtype=np.float32)[[0, 0, 2]]
+    write_reference(Reference(vectors, np.array([0, 0, 2], np.int32), np.eye(3, dtype=np.float32)), tmp_path)
+    assert read_json(tmp_path / "reference" / "histogram.json") == {"counts": [2, 0, 1]}
+    assert np.array_equal(read_array(tmp_path / "reference" / "vectors.npy"), vectors)
+
+
+def test_dora_trains_through_the_same_code(base: Base, tmp_path: Path) -> None:
+    dora = PARAMS.model_copy(update={"lora": {**PARAMS.lora, "use_dora": True}})
+    train_new(base, Order(subset(), dora, 0, tmp_path / "v1"))
+    continue_from(base, tmp_path / "v1", Order(subset(4), dora, 1, tmp_path / "v2"), (2.0, 0.1))
+    assert any("magnitude" in name for name in weights(tmp_path / "v2"))
+
+
+def test_training_leaves_the_modules_that_are_no_target_alone(base: Base, tmp_path: Path) -> None:
+    model = new_adapter(base.model, PARAMS.lora, 0)
+    frozen = {name: p.clone() for name, p in model.named_parameters() if not p.requires_grad}
+    examples = base.examples(subset())
+    train(model, examples, base.pad_id, schedule_from(SCHEDULE), Run(tmp_path / "work", 0))
+    assert all(torch.equal(p, frozen[name]) for name, p in model.named_parameters() if name in frozen)

@@ -1,0 +1,42 @@
+"""Loading a pinned base: what is refused, and what a tokenizer covers."""
+
+from pathlib import Path
+
+import pytest
+
+from compass_ops.errors import ModelError
+from compass_ops.model_files import folder_entry
+from compass_ops.training.base import load_base, train_tokenizer
+from tests.tiny_models import TEXTS, save_tiny_model
+
+
+def test_a_changed_base_is_refused_with_both_digests(tmp_path: Path) -> None:
+    save_tiny_model("llama", tmp_path / "base", seed=0)
+    entry = folder_entry(Path("base"), tmp_path)
+    save_tiny_model("llama", tmp_path / "base", seed=1)
+    other = folder_entry(Path("base"), tmp_path)
+    with pytest.raises(ModelError, match=f"digest {other.digest}, expected {entry.digest}"):
+        load_base(entry, tmp_path)
+
+
+def test_a_folder_that_holds_no_language_model_is_said(tmp_path: Path) -> None:
+    save_tiny_model("llama", tmp_path / "base")
+    (tmp_path / "base" / "config.json").write_text('{"model_type": "no such thing"}')
+    with pytest.raises(ModelError, match="cannot be loaded as a causal language model"):
+        load_base(folder_entry(Path("base"), tmp_path), tmp_path)
+
+
+def test_a_tokenizer_without_padding_pads_with_its_end(tmp_path: Path) -> None:
+    save_tiny_model("llama", tmp_path / "base")
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        file = tmp_path / "base" / name
+        if file.exists():
+            file.write_text(file.read_text().replace('"pad_token": "<|pad|>"', '"pad_token": null'))
+    _, tokenizer = load_base(folder_entry(Path("base"), tmp_path), tmp_path)
+    assert tokenizer.pad_token == tokenizer.eos_token
+
+
+def test_the_tokenizer_covers_every_script() -> None:
+    tokenizer = train_tokenizer(TEXTS * 4, 300)
+    for text in ("ሰላም", "你好", "Ἀθήνα", "🙂"):
+        assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
