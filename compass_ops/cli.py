@@ -1,9 +1,10 @@
-"""The command line: what a person asks of the registry. Stages are `dvc repro`'s business.
+"""The command line: what a person asks of the registry and of the last run. Stages are `dvc repro`'s business.
 
 Exit codes: 0 done, 1 an error with a remedy, 2 a wrong call.
 """
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -91,6 +92,50 @@ def tick() -> None:
     window = advance(root / PARAMS_FILE, available_windows(params, root))
     click.echo(f"traffic.until is {window} now; running the pipeline.")
     run_pipeline(root)
+
+
+@main.command()
+@click.option(
+    "--write",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Put the table between the two marker lines of this file, such as README.md, instead of printing it.",
+)
+def table(file: Path | None) -> None:
+    """Show zero-shot and adapter accuracy per language, as a Markdown table.
+
+    Accuracy is that of the last evaluation, on the gate half of each language's test, with 95 % limits: weighted
+    by what is asked of the language, and with all items counted alike.
+    """
+    from compass_ops.evaluation.table import accuracy_table, with_table
+    from compass_ops.storage import write_bytes
+
+    made = accuracy_table(_evaluated())
+    if file is None:
+        click.echo(made)
+        return
+    target = file.resolve()  # a link stays a link
+    try:
+        text = target.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CompassError(f"{file}: cannot be read as UTF-8 text ({error}). Name an existing file.") from error
+    try:
+        changed = with_table(text, made)
+    except CompassError as error:
+        raise CompassError(f"{file}: {error}") from error
+    write_bytes(target, changed.encode())
+    click.echo(f"{file}: the table stands between its markers.")
+
+
+def _evaluated() -> dict[str, Any]:
+    """Return the last evaluation's metrics, None for a language that left a receipt in their place."""
+    from compass_ops.fanout import RECEIPT
+    from compass_ops.registry.location import project_root
+    from compass_ops.storage import read_json
+
+    folder = project_root() / "build" / "evaluate"
+    failed = [path.parent.name for path in folder.glob(f"*/{RECEIPT}")]
+    return dict.fromkeys(failed) | read_json(folder / "metrics.json")
 
 
 def _store(uri: str | None) -> "RegistryStore":

@@ -4,9 +4,11 @@ A field's description is the last sentence of its error message: what to do.
 """
 
 import math
+import re
+from collections import Counter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -16,14 +18,34 @@ Positive = Annotated[float, Field(gt=0)]
 class Section(BaseModel):
     """A part of the file: unknown keys are errors, values are not converted, nothing changes after reading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+_TAG = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?(-([a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*")
+
+
+def _tag_form(tag: str) -> str:
+    """Refuse what cannot be a canonical tag. Whether there is such a language is for ``corpus.languages``."""
+    if not _TAG.fullmatch(tag):
+        raise ValueError("must be a language tag in BCP-47's own spelling, such as sw, sw-Latn or zh-Hant-TW")
+    return tag
+
+
+def _distinct(tags: list[str]) -> list[str]:
+    repeated = [tag for tag, count in Counter(tags).items() if count > 1]
+    if repeated:
+        raise ValueError(f"must name each language once; {', '.join(repeated)} stands there more often")
+    return tags
+
+
+LanguageTags = Annotated[list[Annotated[str, AfterValidator(_tag_form)]], AfterValidator(_distinct)]
 
 
 class ProjectParams(Section):
     """What all stages share."""
 
     seed: int = Field(ge=0, description="Set the seed of every random choice, an integer >= 0.")
-    languages: list[str] = Field(min_length=1, description="List the target languages (BCP-47), one adapter each.")
+    languages: LanguageTags = Field(min_length=1, description="List the target languages (BCP-47), one adapter each.")
 
 
 class HubModel(Section):
@@ -50,6 +72,14 @@ class LlamaShape(Section):
     layers: Count = Field(description="Set the number of layers.")
     heads: Count = Field(description="Set the number of attention heads.")
     positions: Count = Field(description="Set the longest text, in tokens.")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % (2 * self.heads):
+            raise ValueError(
+                f"must have a width that is a multiple of {2 * self.heads} (twice heads); got {self.width}"
+            )
+        return self
 
 
 class ScheduleParams(Section):
@@ -92,6 +122,13 @@ class BaseParams(Section):
     )
     separator: str = Field(description="Give the text between prompt and completion, usually one space.")
     max_tokens: Count = Field(description="Set the longest text given to the model, in tokens.")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if isinstance(self.model, PretrainedModel) and self.max_tokens > self.model.shape.positions:
+            positions = self.model.shape.positions
+            raise ValueError(f"must have max_tokens <= model.shape.positions ({positions}); got {self.max_tokens}")
+        return self
 
 
 class EmbedParams(Section):
@@ -204,7 +241,7 @@ class LoggedTraffic(Section):
     def _required(self) -> Self:
         missing = {"time", "language", "prompt"} - set(self.fields)
         if missing:
-            raise ValueError(f"fields must name {', '.join(sorted(missing))}")
+            raise ValueError(f"must map {', '.join(sorted(missing))} in fields")
         return self
 
 
@@ -250,7 +287,8 @@ class DriftParams(Section):
     @model_validator(mode="after")
     def _can_alarm(self) -> Self:
         if 1 / (self.permutations + 1) > self.alpha:
-            raise ValueError(f"permutations must be >= {math.ceil(1 / self.alpha) - 1} for alpha {self.alpha}")
+            least = math.ceil(1 / self.alpha) - 1
+            raise ValueError(f"must have permutations >= {least} for alpha {self.alpha}; got {self.permutations}")
         return self
 
 

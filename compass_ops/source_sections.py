@@ -38,11 +38,17 @@ class PatternRule(Section):
 def _scalar(value: Any) -> Any:
     """Refuse what is neither text nor a number, such as YAML's reading of an unquoted no."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError("must be text or a number; quote words like no, off and null")
+        raise ValueError("must be text or a number: quote words like no, off and null")
     return value
 
 
+def _constant(value: Any) -> Any:
+    """Take a list too, such as the letters that stand for the choices of every item."""
+    return [_scalar(part) for part in value] if isinstance(value, list) else _scalar(value)
+
+
 Scalar = Annotated[Any, AfterValidator(_scalar)]
+Constant = Annotated[Any, AfterValidator(_constant)]
 
 
 class ValuesRule(Section):
@@ -52,7 +58,7 @@ class ValuesRule(Section):
     values: dict[str, Scalar] = Field(description="Map raw values, as text, to the column's.")
 
 
-def _rule_form(value: Any) -> str | None:
+def rule_form(value: Any) -> str | None:
     """Tell the forms of a rule apart, so that a fault is reported once and not for every form."""
     if isinstance(value, str | list):
         return "name" if isinstance(value, str) else "names"
@@ -67,7 +73,7 @@ Rule = Annotated[
     | Annotated[PatternRule, Tag("pattern")]
     | Annotated[ValuesRule, Tag("values")],
     Discriminator(
-        _rule_form,
+        rule_form,
         custom_error_type="rule_form",
         custom_error_message="must be a field's name, a list of names, {template}, {field, pattern} or {field, values}",
     ),
@@ -80,7 +86,7 @@ class MappingParams(Section):
     fields: dict[Column, Rule] = Field(
         description="Map columns to raw fields: a name, names, {template}, {field, pattern} or {field, values}."
     )
-    constants: dict[Column, Scalar] = Field(description="Map columns to fixed values, or give {}.")
+    constants: dict[Column, Constant] = Field(description="Map columns to fixed values, or give {}.")
     where: dict[str, list[str]] = Field(description="Map raw fields to the values to keep, or give {}.")
 
 
@@ -152,5 +158,5 @@ class IngestParams(Section):
     def _distinct_names(self) -> Self:
         names = [source.name for source in self.sources]
         if len(set(names)) < len(names):
-            raise ValueError("two sources have the same name")
+            raise ValueError(f"must give each source a name of its own; got {', '.join(names)}")
         return self

@@ -1,20 +1,17 @@
 """Stage base: the frozen base model and the embedder, pinned by digest."""
 
-import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from compass_ops.errors import ParamsError
 from compass_ops.fanout import fan_out
 from compass_ops.model_files import ModelEntry, folder_entry, hub_entry
-from compass_ops.params import load_params
-from compass_ops.sections import BaseParams, FolderModel, HubModel, PretrainedModel, TrainedEmbedder
-from compass_ops.storage import read_table, tree_digest, value_digest, write_json
+from compass_ops.params import Params, load_params
+from compass_ops.sections import FolderModel, HubModel, PretrainedModel, TrainedEmbedder
+from compass_ops.storage import tree_digest, value_digest, write_json
 from pipelines._stage import MEMO, path_option, stage
 
 FORMAT = 1
-_COLUMNS = ["prompt", "completion", "parallel_id"]
 
 
 @stage
@@ -31,9 +28,9 @@ def main(pretrain: Path, auxiliary: Path, out: Path) -> None:
     texts = {"model": [pretrain], "embedder": [pretrain, auxiliary]}
     makers: dict[str, Callable[[Path], None]] = {}
     if isinstance(base.model, PretrainedModel):
-        makers["model"] = partial(_make_model, base, base.model, texts["model"], seed)
+        makers["model"] = partial(_make_model, params, texts["model"])
     if isinstance(base.embedder, TrainedEmbedder):
-        makers["embedder"] = partial(_make_embedder, base.embedder, texts["embedder"], seed)
+        makers["embedder"] = partial(_make_embedder, params, texts["embedder"])
     settings = {
         "model": [base.model.model_dump(), base.separator, base.max_tokens],
         "embedder": base.embedder.model_dump(),
@@ -62,38 +59,16 @@ def _pin(source: HubModel | FolderModel | PretrainedModel | TrainedEmbedder, mad
     return folder_entry(made, root, name=f"compass-{source.kind}")
 
 
-def _rows(folders: list[Path]) -> list[dict[str, str]]:
-    files = [file for folder in folders for file in sorted(folder.glob("*.parquet"))]
-    rows = [row for file in files for row in read_table(file).select(_COLUMNS).to_pylist()]
-    if not rows:
-        raise ParamsError(
-            "params.yaml: base: a pretrained model and a trained embedder need records of role pretrain; there are "
-            "none. Map a source to it, or choose kind hub or folder."
-        )
-    return rows
+def _make_model(params: Params, texts: list[Path], out: Path) -> None:
+    from compass_ops.training.recipe import write_base  # only a pretrained base needs the training stack
+
+    write_base(texts, params.base, params.project.seed, out)
 
 
-def _make_model(base: BaseParams, model: PretrainedModel, folders: list[Path], seed: int, out: Path) -> None:
-    from compass_ops.training.recipe import pretrain_base
+def _make_embedder(params: Params, texts: list[Path], out: Path) -> None:
+    from compass_ops.training.recipe import write_embedder
 
-    rows = [(row["prompt"], row["completion"]) for row in _rows(folders)]
-    text = (base.separator, base.max_tokens)
-    trained, tokenizer, curve = pretrain_base(rows, model, text, out / "checkpoints", seed)
-    trained.save_pretrained(out)
-    tokenizer.save_pretrained(out)
-    write_json(out / "curve.json", [[point.step, point.loss] for point in curve])
-    shutil.rmtree(out / "checkpoints")
-
-
-def _make_embedder(params: TrainedEmbedder, folders: list[Path], seed: int, out: Path) -> None:
-    from compass_ops.seeding import generator
-    from compass_ops.selection.embed import train_static_embedder
-    from compass_ops.training.recipe import parallel_pairs
-
-    rows = _rows(folders)
-    rng = generator(seed, "base", "pairs")
-    pairs = parallel_pairs([row["prompt"] for row in rows], [row["parallel_id"] for row in rows], rng)
-    train_static_embedder(pairs, params, seed).save(str(out), create_model_card=False)
+    write_embedder(texts, params.base, params.project.seed, out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Stage train: one adapter per language, with everything that is needed to serve, judge and update it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from compass_ops.errors import DataFault
 from compass_ops.fanout import RECEIPT, fan_out
@@ -10,10 +9,6 @@ from compass_ops.params import load_params
 from compass_ops.seeding import derived_seed
 from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest, write_bytes, write_json
 from pipelines._stage import MEMO, path_option, stage
-
-if TYPE_CHECKING:
-    from compass_ops.registry.tracking import TrainingRun
-    from compass_ops.training.train import Watch
 
 FORMAT = 1
 
@@ -47,7 +42,13 @@ def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) ->
         notes = RunNotes({"stage": "train", **params.train.model_dump()}, {"compass.language": language})
         try:
             with training_run(location, f"train {language}", notes) as run:
-                order = Order(read_table(subset), params.train, seed, version, _watched(run))
+                order = Order(
+                    read_table(subset),
+                    params.train,
+                    seed,
+                    version,
+                    lambda point: run.log(point.step, {"loss": point.loss}),
+                )
                 curve = train_new(loaded, order)
         except NonFiniteLossError as error:
             raise DataFault(language, str(error)) from error
@@ -71,21 +72,16 @@ def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) ->
     _write_curves(out)
 
 
-def _watched(run: "TrainingRun") -> "Watch":
-    return lambda point: run.log(point.step, {"loss": point.loss})
-
-
 def _write_curves(out: Path) -> None:
     """Join the languages' loss curves in one table, for `dvc plots`."""
-    lines = ["language,step,loss"]
-    for file in sorted(out.glob("*/curve.json")):
-        lines += [f"{file.parent.name},{point['step']},{point['loss']}" for point in read_json(file)]
-    write_bytes(out / "curves.csv", "\n".join([*lines, ""]).encode())
+    curves = {file.parent.name: read_json(file) for file in sorted(out.glob("*/curve.json"))}
+    lines = [f"{name},{point['step']},{point['loss']}" for name, curve in curves.items() for point in curve]
+    write_bytes(out / "curves.csv", "\n".join(["language,step,loss", *lines, ""]).encode())
 
 
 def _private(subsets: Path, vectors: Path, clusters: Path, language: str) -> list[str]:
-    files = [subsets / language / "subset.parquet", vectors / "target" / f"{language}.npy"]
-    files.append(clusters / "assignments" / "target" / f"{language}.npy")
+    target = Path("target") / f"{language}.npy"
+    files = (subsets / language / "subset.parquet", vectors / target, clusters / "assignments" / target)
     return [tree_digest(path) if path.exists() else "none" for path in files]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from compass_ops.errors import DataFault
-from compass_ops.evaluation.items import SCHEMA, accuracy_summary, item_table, rows_of
+from compass_ops.evaluation.items import SCHEMA, accuracy_summary, asked_summary, item_table, rows_of
 from compass_ops.evaluation.score import SCORER_VERSION
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
 from compass_ops.fanout import RECEIPT, fan_out
@@ -26,7 +26,7 @@ from compass_ops.storage import (
     write_table,
 )
 
-FORMAT = 1
+FORMAT = 2
 SPLITS = ("dev", "gate")
 
 
@@ -73,8 +73,7 @@ def evaluate_languages(inputs: EvaluateInputs, languages: Sequence[str], scorer:
                 )
         items = pa.concat_tables(tables)
         write_table(folder / "items.parquet", items)
-        summary = {model: accuracy_summary(rows_of(items, model, "gate")) for model in ("base", "adapter")}
-        write_json(folder / "metrics.json", summary)
+        write_json(folder / "metrics.json", {model: _summary(items, model, version) for model in ("base", "adapter")})
 
     fan_out(("evaluate", FORMAT), {name: _digest(inputs, name, scorer) for name in languages}, make, out, memo)
     files = {language: out / language / "metrics.json" for language in sorted(languages)}
@@ -106,6 +105,13 @@ def score_split(
     ]
 
 
+def _summary(items: pa.Table, model: str, version: Version) -> dict[str, Any]:
+    """Sum up the gate half: over all items alike, and weighted by what is asked of the language."""
+    rows = rows_of(items, model, "gate")
+    counts = np.asarray(read_json(version.folder / "reference" / "histogram.json")["counts"], np.int64)
+    return {**accuracy_summary(rows), "asked": asked_summary(rows, counts)}
+
+
 def _trained(inputs: EvaluateInputs, language: str) -> Version:
     receipt = inputs.adapters / language / RECEIPT
     if receipt.exists():
@@ -130,5 +136,5 @@ def _accuracy_csv(metrics: dict[str, Any]) -> str:
     writer.writerow(("language", "model", *columns))
     for language, models in sorted(metrics.items()):
         for model, summary in sorted(models.items()):
-            writer.writerow((language, model, *(summary[column] for column in columns)))
+            writer.writerow((language, model, *(summary["asked"][column] for column in columns)))
     return text.getvalue()

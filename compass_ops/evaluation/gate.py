@@ -167,26 +167,28 @@ def judge(
     ValueError
         If the histograms differ in length or an item's cluster lies outside them.
     """
-    if len(old_counts) != len(new_counts) or (items.clusters.size and items.clusters.max() >= len(old_counts)):
-        raise ValueError(
-            f"Histograms of {len(old_counts)} and {len(new_counts)} clusters must agree and cover the items' "
-            f"clusters, the highest being {items.clusters.max(initial=-1)}."
-        )
+    _require_cover(items.clusters, len(old_counts), len(new_counts))
     obstacles = _obstacles(items, {"old": old_counts, "new": new_counts}, limits)
     if obstacles:
         return Judgement("cannot judge", tuple(obstacles))
-    new = histogram_weights(items.clusters, new_counts)
+    old, new = (histogram_weights(items.clusters, counts) for counts in (old_counts, new_counts))
     tests = [_superior(items, new, limits)]
     if against == "production":
-        old = histogram_weights(items.clusters, old_counts)
         tests.insert(0, _accuracy_test(NOT_WORSE, items, old, limits, margin=limits.margin)[0])
     tests += [_guard_all_items(items, limits), _guard_gold_margin(items, new, limits)]
     reasons = [_sentence(test, limits) for test in tests]
     verdict: Verdict = "promote" if all(test.passed for test in tests) else "refuse"
     if against == "base":
-        beaten = next(test for test in tests if test.name == BETTER).passed
-        reasons.insert(0, "The base was beaten." if beaten else "The base was not beaten.")
+        reasons.insert(0, "The base was beaten." if tests[0].passed else "The base was not beaten.")
     return Judgement(verdict, tuple(reasons + _remarks(items, new_counts)), tuple(tests))
+
+
+def _require_cover(clusters: NDArray[np.int64], old: int, new: int) -> None:
+    highest = clusters.max(initial=-1)
+    if old != new or highest >= old:
+        raise ValueError(
+            f"Histograms of {old} and {new} clusters must agree and cover the items' clusters, up to {highest}."
+        )
 
 
 def _obstacles(items: PairedItems, counts: Mapping[str, NDArray[np.int64]], limits: GateLimits) -> list[str]:

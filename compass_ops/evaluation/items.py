@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from compass_ops.evaluation.gate import PairedItems
 from compass_ops.evaluation.metrics import (
     FloatArray,
+    effective_size,
     gold_margin,
     group_numbers,
+    histogram_weights,
     predicted_choice,
+    weighted_mean,
     wilson_interval,
 )
 
@@ -99,6 +102,21 @@ def paired_items(reference: pa.Table, candidate: pa.Table) -> PairedItems:
         groups=group_numbers(kept["parallel_id"].to_pylist(), kept["id"].to_pylist()),
         unlabelled=candidate.num_rows - kept.num_rows,
     )
+
+
+def asked_summary(rows: pa.Table, counts: NDArray[np.int64]) -> dict[str, float | None]:
+    """Return accuracy on what is asked: labelled rows weighted by a histogram of clusters, int64 (K,).
+
+    The 95 % limits are Wilson's at Kish's effective size, which is ``n``.
+    """
+    labelled = rows.filter(pc.is_valid(rows["correct"]))
+    if not labelled.num_rows:
+        return {"accuracy": None, "low": None, "high": None, "n": 0.0}
+    weights = histogram_weights(_array(labelled, "cluster", np.int64), counts)
+    n = effective_size(weights)
+    share = weighted_mean(_array(labelled, "correct", np.float64), weights)
+    interval = wilson_interval(share * n, n)
+    return {"accuracy": interval.estimate, "low": interval.low, "high": interval.high, "n": interval.n}
 
 
 def accuracy_summary(rows: pa.Table) -> dict[str, float | int | None]:

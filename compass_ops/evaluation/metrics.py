@@ -17,7 +17,7 @@ class Interval:
     estimate: float
     low: float
     high: float
-    n: int
+    n: float
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,11 @@ def gold_margin(scores: FloatArray, answer: int) -> float:
     return float(scores[answer] - others.max())
 
 
-def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> Interval:
-    """Return the Wilson score interval of a share (Wilson 1927), without continuity correction; n >= 1."""
+def wilson_interval(correct: float, n: float, confidence: float = 0.95) -> Interval:
+    """Return the Wilson score interval of a share (Wilson 1927), without continuity correction; n > 0.
+
+    Under weights give Kish's effective size for ``n`` and the weighted share of it for ``correct``.
+    """
     z = float(norm.ppf((1 + confidence) / 2))
     share = correct / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)

@@ -18,12 +18,12 @@ _COLUMNS = ("language", "zero-shot", "adapter", "drift", "decision", "version", 
 
 @dataclass(frozen=True)
 class Score:
-    """An accuracy in [0, 1] with its 95 % confidence limits, on ``n`` items."""
+    """An accuracy in [0, 1] on what is asked with its 95 % confidence limits, on ``n`` items."""
 
     accuracy: float
     low: float
     high: float
-    n: int
+    n: float
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class CheckLine:
     estimate: float
     low: float
     margin: float
-    n: int
+    n: float
     effective_n: float
     resolvable: float
     passed: bool

@@ -98,8 +98,13 @@ def _decided(language: str, receipts: Mapping[str, Mapping[str, Any]], serving: 
 
 
 def _score(scores: Mapping[str, Any], language: str, model: str) -> Score | None:
-    found = scores.get(language, {}).get(model)
-    return None if found is None else Score(found["accuracy"], found["low"], found["high"], found["n"])
+    """Return accuracy on what is asked of the language."""
+    found = scores.get(language, {}).get(model, {}).get("asked")
+    return (
+        None
+        if found is None or found["accuracy"] is None
+        else Score(found["accuracy"], found["low"], found["high"], found["n"])
+    )
 
 
 def _link(drift: Path, out: Path, seen: Mapping[str, Any] | None) -> str | None:

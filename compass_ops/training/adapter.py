@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
@@ -17,7 +17,7 @@ from compass_ops.storage import write_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 Weights = dict[str, torch.Tensor]
-AdaptedModel = PeftModel  # what the other modules call it
+AdaptedModel: TypeAlias = PeftModel  # what the other modules call it
 
 
 def new_adapter(base: PreTrainedModel, lora: Mapping[str, Any], seed: int) -> AdaptedModel:

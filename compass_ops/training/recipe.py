@@ -1,14 +1,19 @@
 """The embedded recipe: a small base model and a static embedder, made from the records of role ``pretrain``."""
 
+import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from compass_ops.sections import PretrainedModel, ScheduleParams
-from compass_ops.seeding import derived_seed
+from compass_ops.errors import ParamsError
+from compass_ops.sections import BaseParams, PretrainedModel, ScheduleParams, TrainedEmbedder
+from compass_ops.seeding import derived_seed, generator
+from compass_ops.selection.embed import train_static_embedder
+from compass_ops.storage import read_table, write_json
 from compass_ops.training.base import new_llama, train_tokenizer
 from compass_ops.training.batches import encode
 from compass_ops.training.train import CurvePoint, Run, Schedule, train
@@ -55,3 +60,35 @@ def parallel_pairs(
         else:
             pairs.extend((texts[left], texts[right]) for left, right in zip(order, np.roll(order, 1), strict=True))
     return pairs
+
+
+def write_base(folders: Sequence[Path], base: BaseParams, seed: int, out: Path) -> None:
+    """Pretrain a base on the records in ``folders`` and write it to ``out`` in the hub's layout, with its curve."""
+    model = cast(PretrainedModel, base.model)
+    rows = [(row["prompt"], row["completion"]) for row in _records(folders)]
+    text = (base.separator, base.max_tokens)
+    trained, tokenizer, curve = pretrain_base(rows, model, text, out / "checkpoints", seed)
+    trained.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    write_json(out / "curve.json", [{"step": point.step, "loss": point.loss} for point in curve])
+    shutil.rmtree(out / "checkpoints")
+
+
+def write_embedder(folders: Sequence[Path], base: BaseParams, seed: int, out: Path) -> None:
+    """Train a static embedder on the prompts of the records in ``folders`` and write it to ``out``."""
+    rows = _records(folders)
+    rng = generator(seed, "base", "pairs")
+    pairs = parallel_pairs([row["prompt"] for row in rows], [row["parallel_id"] for row in rows], rng)
+    train_static_embedder(pairs, cast(TrainedEmbedder, base.embedder), seed).save(str(out), create_model_card=False)
+
+
+def _records(folders: Sequence[Path]) -> list[dict[str, str]]:
+    files = [file for folder in folders for file in sorted(folder.glob("*.parquet"))]
+    columns = ["prompt", "completion", "parallel_id"]
+    rows = [row for file in files for row in read_table(file).select(columns).to_pylist()]
+    if not rows:
+        raise ParamsError(
+            "params.yaml: base: a pretrained model and a trained embedder need records of role pretrain; there are "
+            "none. Map a source to it, or choose kind hub or folder."
+        )
+    return rows

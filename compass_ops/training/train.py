@@ -177,7 +177,7 @@ class _Rows(torch.utils.data.Dataset[Example]):
         return [len(example.input_ids) for example in self._examples]
 
 
-class _TermTrainer(Trainer):  # type: ignore[misc]
+class _TermTrainer(Trainer):
     """The Trainer whose loss is the task's plus the given terms."""
 
     terms: Sequence[LossTerm] = ()

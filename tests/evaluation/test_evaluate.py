@@ -2,11 +2,12 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from compass_ops.errors import ModelError
 from compass_ops.evaluation.evaluate import evaluate_languages
-from compass_ops.evaluation.items import SCHEMA, rows_of
+from compass_ops.evaluation.items import SCHEMA, asked_summary, rows_of
 from compass_ops.evaluation.metrics import wilson_interval
 from compass_ops.storage import file_digests, read_json, read_table, write_json
 from tests.evaluation.project import ITEMS, LANGUAGES, Project
@@ -120,6 +121,7 @@ def test_items_without_answers_have_scores_and_no_accuracy(project: Project) -> 
         "high": None,
         "margin": None,
         "n": 0,
+        "asked": {"accuracy": None, "low": None, "high": None, "n": 0.0},
     }
 
 
@@ -127,3 +129,19 @@ def test_an_adapter_of_another_base(project: Project) -> None:
     project.add_adapter(project.root / "train" / "sw" / "version", seed=0, base={"digest": "other"})
     with pytest.raises(ModelError, match=f"belongs to base other, this project's base is {project.entry.digest}"):
         evaluate(project)
+
+
+def test_accuracy_on_what_is_asked_by_hand() -> None:
+    """Two clusters, asked 3 : 1; half right in the first, all in the second: 3/4 x 1/2 + 1/4 = 0.625."""
+    columns = {"correct": [True, False, True, True], "cluster": pa.array([0, 0, 1, 1], pa.int32())}
+    summary = asked_summary(pa.table(columns), np.array([3, 1]))
+    assert summary["accuracy"] == pytest.approx(0.625)
+    # weights 3/8 3/8 1/8 1/8: Kish 1 / (2 x 9/64 + 2 x 1/64) = 3.2
+    assert summary["n"] == pytest.approx(3.2)
+    expected = wilson_interval(2, 3.2)
+    assert (summary["low"], summary["high"]) == pytest.approx((expected.low, expected.high))
+
+
+def test_nothing_labelled_has_no_accuracy() -> None:
+    columns = {"correct": pa.array([None], pa.bool_()), "cluster": pa.array([0], pa.int32())}
+    assert asked_summary(pa.table(columns), np.array([1]))["accuracy"] is None

@@ -29,13 +29,17 @@ def _record(digest: str, verdict: str) -> dict[str, Any]:
 
 @pytest.fixture
 def build(tmp_path: Path) -> Path:
-    scores = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "n": 100}
+    scores = {"accuracy": 0.5, "low": 0.4, "high": 0.6, "n": 100.0}
+    models = {"base": {"asked": scores}, "adapter": {"asked": scores | {"accuracy": 0.55}}}
     cluster = {
         "cluster": 0, "target_share": 0.5, "held_share": 0.1, "gap": 0.4, "quota": 10, "supply": 50, "chosen": 10,
         "languages": {"en": 10}, "examples": ["first", "second"],
     }  # fmt: skip
     write_json(tmp_path / "languages.json", {"sw": {"status": "ok", "reason": None, "rows": {}}})
-    write_json(tmp_path / "evaluate" / "metrics.json", {"sw": {"base": scores, "adapter": scores | {"accuracy": 0.55}}})
+    write_json(
+        tmp_path / "evaluate" / "metrics.json",
+        {"sw": models},
+    )
     write_json(tmp_path / "sample" / "sw" / "plan.json", {"clusters": [cluster]})
     write_json(tmp_path / "drift" / "summary.json", {"sw": SEEN})
     write_json(tmp_path / "admit" / "sw.json", _record("first", "already judged"))

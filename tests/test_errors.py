@@ -1,0 +1,46 @@
+"""The exception tree is the one that its module draws."""
+
+import inspect
+import re
+
+from compass_ops import errors
+from compass_ops.errors import CompassError, ConflictError, DataFault, RegistryError
+
+DRAWN = re.compile(r"^    (?P<indent>[ │├└─]*)(?P<name>[A-Z]\w+)", re.MULTILINE)
+
+
+def drawn_parents() -> dict[str, str]:
+    """Return {class: parent} as the docstring draws it, four columns to a level."""
+    parents: dict[str, str] = {}
+    line_of_ancestors: list[str] = []
+    for match in DRAWN.finditer(inspect.getdoc(errors) or ""):
+        level, name = len(match["indent"]) // 4, match["name"]
+        line_of_ancestors[level:] = [name]
+        parents[name] = line_of_ancestors[level - 1] if level else "Exception"
+    return parents
+
+
+def test_the_tree_is_as_drawn() -> None:
+    classes = dict(inspect.getmembers(errors, inspect.isclass))
+    assert drawn_parents() == {name: kind.__bases__[0].__name__ for name, kind in classes.items()}
+    assert all(len(kind.__bases__) == 1 for kind in classes.values())
+
+
+def test_every_error_says_what_it_is_for() -> None:
+    for name, kind in inspect.getmembers(errors, inspect.isclass):
+        assert vars(kind).get("__doc__"), f"{name} has no docstring"
+
+
+def test_one_except_clause_catches_all() -> None:
+    assert all(issubclass(kind, CompassError) for _, kind in inspect.getmembers(errors, inspect.isclass))
+    assert issubclass(ConflictError, RegistryError)
+    assert not issubclass(CompassError, OSError | ValueError)
+
+
+def test_a_data_fault_names_its_language() -> None:
+    fault = DataFault("sw", "no target rows. Add some.")
+    assert (fault.language, fault.reason, str(fault)) == (
+        "sw",
+        "no target rows. Add some.",
+        "sw: no target rows. Add some.",
+    )
