@@ -185,9 +185,11 @@ def _sentence(fault: Mapping[str, Any], value: Any) -> str:
     elif kind in ("model_type", "dict_type"):
         expected = "must hold keys"
     else:
-        expected = re.sub(r"^(Value error, |\w+ should (?=match|be|have))", "", fault["msg"])
-        expected = expected if kind == "value_error" else f"must {expected}"
-    shown = "" if isinstance(came, dict) else f"; got {_shown(came)}"
+        expected = re.sub(r"^(Value error, |\w+ should )", "", fault["msg"]).removeprefix("must ")
+        expected = f"must {expected}"
+    between = kind == "value_error" and isinstance(came, dict)  # two keys disagree; the sentence has what came
+    advice = "Change one of them." if between else advice
+    shown = "" if between else f"; got {_shown(came)}"
     meant = _close(came, re.findall("'([^']+)'", expected)) or _number_hint(kind, came)
     return " ".join(filter(None, (f"{key} {expected}{shown}.", meant, advice)))
 

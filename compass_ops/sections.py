@@ -32,8 +32,7 @@ def _tag_form(tag: str) -> str:
 
 
 def _distinct(tags: list[str]) -> list[str]:
-    repeated = [tag for tag, count in Counter(tags).items() if count > 1]
-    if repeated:
+    if repeated := [tag for tag, count in Counter(tags).items() if count > 1]:
         raise ValueError(f"must name each language once; {', '.join(repeated)} stands there more often")
     return tags
 
@@ -125,9 +124,8 @@ class BaseParams(Section):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if isinstance(self.model, PretrainedModel) and self.max_tokens > self.model.shape.positions:
-            positions = self.model.shape.positions
-            raise ValueError(f"must have max_tokens <= model.shape.positions ({positions}); got {self.max_tokens}")
+        if isinstance(self.model, PretrainedModel) and self.max_tokens > (most := self.model.shape.positions):
+            raise ValueError(f"must have max_tokens <= model.shape.positions ({most}); got {self.max_tokens}")
         return self
 
 

@@ -23,10 +23,10 @@ def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) ->
     """Train the adapters of all target languages on one loaded base model."""
     from compass_ops.registry.location import registry_location
     from compass_ops.registry.tracking import RunNotes, training_run
-    from compass_ops.training.adapt import Base, Order, Reference, train_new, write_reference
+    from compass_ops.training.adapt import Base, Order, Reference, make_version
     from compass_ops.training.base import load_base
     from compass_ops.training.train import NonFiniteLossError
-    from compass_ops.training.version import Origin, write_manifest
+    from compass_ops.training.version import Origin
 
     params = load_params()
     pins = read_json(base)
@@ -40,26 +40,17 @@ def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) ->
         subset, version = subsets / language / "subset.parquet", folder / "version"
         seed = derived_seed(params.project.seed, "train", language)
         notes = RunNotes({"stage": "train", **params.train.model_dump()}, {"compass.language": language})
+        target = Path("target") / f"{language}.npy"
+        asked = read_array(vectors / target), read_array(clusters / "assignments" / target)
+        reference = Reference(*asked, read_array(clusters / "centroids.npy"))
+        origin = Origin(language, pins["model"], pins["embedder"], None, None, tree_digest(subset))
         try:
             with training_run(location, f"train {language}", notes) as run:
-                order = Order(
-                    read_table(subset),
-                    params.train,
-                    seed,
-                    version,
-                    lambda point: run.log(point.step, {"loss": point.loss}),
-                )
-                curve = train_new(loaded, order)
+                rows = read_table(subset)
+                order = Order(rows, params.train, seed, version, lambda at: run.log(at.step, {"loss": at.loss}))
+                curve = make_version(loaded, order, reference, origin)
         except NonFiniteLossError as error:
             raise DataFault(language, str(error)) from error
-        reference = Reference(
-            read_array(vectors / "target" / f"{language}.npy"),
-            read_array(clusters / "assignments" / "target" / f"{language}.npy"),
-            read_array(clusters / "centroids.npy"),
-        )
-        write_reference(reference, version)
-        origin = Origin(language, pins["model"], pins["embedder"], None, None, tree_digest(subset))
-        write_manifest(version, origin)
         write_json(folder / "curve.json", [{"step": point.step, "loss": point.loss} for point in curve])
 
     shared = [pins, params.base.separator, params.base.max_tokens, params.train.model_dump(), params.project.seed]

@@ -71,7 +71,7 @@ def _compared(
                 "cannot judge",
                 (
                     f"Production version {opponent.version} belongs to base {production.base_digest}, the "
-                    f"candidate to {candidate.base_digest}: serving both needs a person; use `compass promote`.",
+                    f"candidate to {candidate.base_digest}: one server cannot serve both. Restore that base, or move all languages.",
                 ),
             )
         reference = rows_of(_production_items(inputs, language, scorer, production), "production", "gate")

@@ -95,7 +95,7 @@ def decided_before(candidate: str, entry: Mapping[str, Any], most_uses: int) -> 
             "already judged",
             (
                 f"This adapter was {earlier['verdict']} before (decision record {earlier['record']}). "
-                "Only a person may decide again, with `compass promote`.",
+                "The pipeline does not decide twice on one adapter.",
             ),
         )
     uses = int(entry.get("gate_uses", 0))

@@ -22,6 +22,7 @@ from compass_ops.training.ewc import ewc_term, fisher_diagonal, normalised
 from compass_ops.training.recipe import schedule_from
 from compass_ops.training.replay import choose_anchors, replay_term
 from compass_ops.training.train import CurvePoint, LossTerm, Run, Watch, train, unwatched
+from compass_ops.training.version import Origin, write_manifest
 
 FISHER, ANCHORS, SUBSET = "fisher.safetensors", "anchors.parquet", "subset.parquet"
 
@@ -84,6 +85,14 @@ def train_new(base: Base, order: Order) -> list[CurvePoint]:
         _write(base, model, order, order.subset)
     finally:
         detach(model)
+    return curve
+
+
+def make_version(base: Base, order: Order, reference: Reference, origin: Origin) -> list[CurvePoint]:
+    """Train a fresh adapter and write its whole version folder, the manifest last."""
+    curve = train_new(base, order)
+    write_reference(reference, order.folder)
+    write_manifest(order.folder, origin)
     return curve
 
 

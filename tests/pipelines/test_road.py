@@ -73,7 +73,7 @@ def test_each_language_has_one_production_version_or_a_recorded_reason(road: Roa
 def _history(project: Project, language: str) -> str:
     """Return what the registry's history says about a language."""
     connection = sqlite3.connect(project.root / "mlruns" / "mlflow.db")
-    rows = connection.execute("SELECT description FROM model_versions WHERE name = 'compass.history'").fetchall()
+    rows = connection.execute("SELECT description FROM model_versions WHERE name = 'compass-history'").fetchall()
     connection.close()
     return "\n".join(told for (told,) in rows if told and told.startswith(f"{language}:"))
 

@@ -1,0 +1,136 @@
+"""One drifted language from window to candidate, on a tiny model: what is selected, what is scored, what is left."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from compass_ops.corpus.records import to_table
+from compass_ops.errors import DataFault
+from compass_ops.evaluation.score import ScoreSettings
+from compass_ops.evaluation.scorer import Scorer
+from compass_ops.model_files import folder_entry
+from compass_ops.monitoring.update import Drifted, Updater
+from compass_ops.params import Params, load_params
+from compass_ops.registry.versions import verify_version
+from compass_ops.selection.choose import Rows, with_reasons
+from compass_ops.storage import read_json, read_table, write_array, write_table
+from compass_ops.training.adapt import Base, Order, Reference, make_version
+from compass_ops.training.base import load_base
+from compass_ops.training.version import Origin
+from tests.source_tree import ROOT
+from tests.tiny_models import save_tiny_model
+
+CENTROIDS = np.eye(2, dtype=np.float32)
+TOPICS = {"day": 0, "coin": 1}  # a topic is a cluster
+CHOICES = ["one", "two", "three", "four"]
+
+
+def records(role: str, language: str, topic: str, rows: int, answered: bool = True) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"{role}:{language}:{topic}:{n}", "language": language, "role": role,
+            "prompt": f"{topic} {n} {language}?", "completion": CHOICES[n % 4] if answered else "",
+            "choices": CHOICES if answered else None, "answer": n % 4 if answered else None, "topic": topic,
+            "parallel_id": f"{topic}:{n}", "source": "test", "weight": 1.0,
+        }
+        for n in range(rows)
+    ]  # fmt: skip
+
+
+def embed(texts: list[str]) -> NDArray[np.float32]:
+    return CENTROIDS[[TOPICS[text.split()[0]] for text in texts]]
+
+
+class World:
+    """A project whose language sw was made for days and is now asked about coins."""
+
+    def __init__(self, root: Path, params: Params) -> None:
+        self.root = root
+        for role in ("dev", "gate"):
+            self.store(role, "sw", records(role, "sw", "day", 12) + records(role, "sw", "coin", 12))
+        self.store("auxiliary", "id", records("auxiliary", "id", "day", 20) + records("auxiliary", "id", "coin", 20))
+        self.store("auxiliary", "sw", records("auxiliary", "sw", "coin", 20))
+        save_tiny_model("llama", root / "base")
+        entry = folder_entry(Path("base"), root)
+        self.pins = {"model": entry.as_json(), "embedder": entry.as_json()}
+        scorer = Scorer(entry, root, ScoreSettings(" ", 64, 512), root / "memo")
+        self.updater = Updater(params, self.pins, scorer, embed, root / "ingest", root / "embed")
+        self.parent = root / "production" / "sw"
+        own = to_table(records("own", "sw", "day", 16))
+        subset = with_reasons(Rows(own, np.zeros(16, np.int32)), ["own data"] * 16)
+        asked = np.zeros(30, np.int32)
+        model, tokenizer = load_base(entry, root)
+        make_version(
+            Base(model, tokenizer, params.base),
+            Order(subset, params.train, 0, self.parent),
+            Reference(CENTROIDS[asked], asked, CENTROIDS),
+            Origin("sw", self.pins["model"], self.pins["embedder"], None, None, "0" * 64),
+        )
+
+    def store(self, role: str, language: str, rows: list[dict[str, Any]]) -> None:
+        write_table(self.root / "ingest" / role / f"{language}.parquet", to_table(rows))
+        write_array(self.root / "embed" / role / f"{language}.npy", embed([row["prompt"] for row in rows]))
+
+    def window(self, rows: list[dict[str, Any]]) -> Drifted:
+        file = self.root / "traffic" / "0002" / "sw.parquet"
+        write_table(file, to_table(rows))
+        return Drifted("sw", "0002", file, self.parent)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    params = load_params(ROOT / "params.yaml")
+    schedule = params.update.schedule.model_copy(update={"epochs": 1, "batch_rows": 4})
+    train = params.train.model_copy(
+        update={"lora": {"r": 2, "target_modules": ["q_proj"]}, "schedule": schedule, "anchor_min": 4, "fisher_rows": 4}
+    )
+    update = params.update.model_copy(update={"budget": 10, "schedule": schedule, "interpolations": [0.5, 1.0]})
+    return World(tmp_path, params.model_copy(update={"train": train, "update": update}))
+
+
+def test_the_candidate_is_trained_on_what_the_window_asks_more_of(world: World, tmp_path: Path) -> None:
+    world.updater.make(world.window(records("traffic", "sw", "coin", 30, answered=False)), tmp_path / "made")
+    subset = read_table(tmp_path / "made" / "version" / "subset.parquet")
+    assert subset.num_rows == 10
+    assert set(subset.column("topic").to_pylist()) == {"coin"}
+    assert set(subset.column("language").to_pylist()) == {"id"}, "the language's own pool rows are not auxiliary"
+    assert read_json(tmp_path / "made" / "window.json") == {"window": "0002", "counts": [0, 30]}
+
+
+def test_the_version_names_its_parent_and_window_and_verifies(world: World, tmp_path: Path) -> None:
+    world.updater.make(world.window(records("traffic", "sw", "coin", 30, answered=False)), tmp_path / "made")
+    manifest = verify_version(tmp_path / "made" / "version")
+    assert manifest["parent"] == verify_version(world.parent)["digest"]
+    assert manifest["window"] == "0002"
+    assert manifest["digest"] != manifest["parent"]
+
+
+def test_both_models_answer_the_same_items(world: World, tmp_path: Path) -> None:
+    world.updater.make(world.window(records("traffic", "sw", "coin", 30, answered=False)), tmp_path / "made")
+    items = read_table(tmp_path / "made" / "items.parquet").to_pandas()
+    assert items.groupby(["model", "split"]).size().to_dict() == {
+        (model, split): 24 for model in ("production", "candidate") for split in ("dev", "gate")
+    }
+    assert items[items["topic"] == "coin"]["cluster"].unique().tolist() == [1]
+    assert read_json(tmp_path / "made" / "choice.json")["alpha"] in (0.5, 1.0)
+    assert not (tmp_path / "made" / "candidates").exists()
+
+
+def test_labelled_feedback_is_learned_too(world: World, tmp_path: Path) -> None:
+    asked = records("traffic", "sw", "coin", 28, answered=False) + [
+        {**row, "id": f"labelled {row['id']}", "choices": None, "answer": None}
+        for row in records("traffic", "sw", "coin", 2)
+    ]
+    world.updater.make(world.window(asked), tmp_path / "made")
+    reasons = read_table(tmp_path / "made" / "version" / "subset.parquet").column("reason").to_pylist()
+    assert reasons.count("feedback") == 2
+    assert len(reasons) == 12
+
+
+def test_a_window_that_the_pool_cannot_serve_is_a_fault_of_the_language(world: World, tmp_path: Path) -> None:
+    world.store("auxiliary", "id", records("auxiliary", "id", "day", 20))
+    with pytest.raises(DataFault, match="the pool has no row in the clusters that the window asks more of"):
+        world.updater.make(world.window(records("traffic", "sw", "coin", 30, answered=False)), tmp_path / "made")
