@@ -115,7 +115,7 @@ def test_a_missing_section_is_one_line(report: Report, section: str) -> None:
         (("sample", "budget"), "600", "must be a valid integer; got '600'. Write 600 without quotes"),
         (("sample", "budget"), 600.5, "must be a valid integer; got 600.5. Set the auxiliary rows"),
         (("sample", "budget"), True, "must be a valid integer; got True. Set the auxiliary rows"),
-        (("train", "schedule", "learning_rate"), "1e-4", "got '1e-4'. Write 0.0001 without quotes, and powers such"),
+        (("train", "schedule", "learning_rate"), "1e-4", "must be a valid number; got '1e-4'. Write 0.0001 with"),
         (("traffic", "until"), 2, "must be a valid string; got 2. Name the last window to look at, in quotes"),
         (("ingest", "keep_translations"), "no", "must be a valid boolean; got 'no'. Say true only if"),
         (("base", "separator"), None, "must be a valid string; got None. Give the text between"),

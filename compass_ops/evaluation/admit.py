@@ -71,7 +71,8 @@ def _compared(
                 "cannot judge",
                 (
                     f"Production version {opponent.version} belongs to base {production.base_digest}, the "
-                    f"candidate to {candidate.base_digest}: one server cannot serve both. Restore that base, or move all languages.",
+                    f"candidate to {candidate.base_digest}: one server cannot serve both. Restore that base, or "
+                    "move all languages to the new one.",
                 ),
             )
         reference = rows_of(_production_items(inputs, language, scorer, production), "production", "gate")
