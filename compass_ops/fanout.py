@@ -11,10 +11,11 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from compass_ops.errors import DataFault, StorageError
+from compass_ops.errors import CompassError, DataFault, StorageError
 from compass_ops.storage import fresh_folder, remove_leftovers, replace_folder, write_json
 
 RECEIPT = "receipt.json"
+_DISK_MARKS = ("No space left", "Read-only file system", "quota exceeded", "inline_container")
 
 
 def memo_key(stage: str, version: int, language: str, inputs: str) -> str:
@@ -57,7 +58,7 @@ def fan_out(
         done = memo / name / memo_key(name, version, language, inputs[language])
         try:
             if not done.exists():
-                _make_in(done, name, language, make)
+                _make_in(done, language, make)
             finished[language] = done
         except DataFault as fault:
             faults[language] = fault.reason
@@ -69,7 +70,7 @@ def fan_out(
             write_json(aside / language / RECEIPT, receipt)
 
 
-def _make_in(done: Path, name: str, language: str, make: Callable[[str, Path], None]) -> None:
+def _make_in(done: Path, language: str, make: Callable[[str, Path], None]) -> None:
     """Have one language's files made beside ``done``, and move them there when they are complete."""
     partial = done.with_suffix(".partial")
     try:
@@ -80,11 +81,20 @@ def _make_in(done: Path, name: str, language: str, make: Callable[[str, Path], N
     except DataFault:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    except OSError as error:
+    except CompassError:
+        raise
+    except Exception as error:
+        if not _of_the_disk(error):
+            raise
         raise StorageError(
-            f"{name}: {language} could not be written ({error}). Free space or fix permissions, then rerun; "
+            f"{language} could not be written ({error}). Free space or fix permissions, then rerun; "
             "finished languages are kept."
         ) from error
+
+
+def _of_the_disk(error: Exception) -> bool:
+    """Tell a fault of the disk, which safetensors and torch's writers in C++ report as errors of their own."""
+    return isinstance(error, OSError) or any(mark in str(error) for mark in _DISK_MARKS)
 
 
 def _with_progress(name: str, inputs: Mapping[str, str]) -> Iterator[str]:

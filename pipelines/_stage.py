@@ -6,7 +6,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -34,10 +34,16 @@ def stage(function: Callable[..., None]) -> Callable[..., None]:
         try:
             function(**arguments)
         except CompassError as error:
-            click.echo(f"{Path(sys.argv[0]).stem}: {error}", err=True)
-            sys.exit(1)
+            _end(str(error))
+        except KeyboardInterrupt:
+            _end("interrupted. What is finished is kept; `dvc repro` goes on from there.")
 
     return click.command()(run)
+
+
+def _end(message: str) -> NoReturn:
+    click.echo(f"{Path(sys.argv[0]).stem}: {message}", err=True)
+    sys.exit(1)
 
 
 def path_option(name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:

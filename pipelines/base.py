@@ -35,28 +35,27 @@ def main(pretrain: Path, auxiliary: Path, out: Path) -> None:
         "model": [base.model.model_dump(), base.separator, base.max_tokens],
         "embedder": base.embedder.model_dump(),
     }
-    inputs = {
-        name: value_digest(
-            [[tree_digest(path) if path.is_dir() else "none" for path in texts[name]], settings[name], seed]
-        )
-        for name in makers
+    inputs = {name: value_digest([_digests(texts[name]), settings[name], seed]) for name in makers}
+    sources = {"model": base.model, "embedder": base.embedder}
+    # Before anything is replaced: what is given may be missing or unfit.
+    pins = {
+        name: _pin(source, root)
+        for name, source in sources.items()
+        if not isinstance(source, PretrainedModel | TrainedEmbedder)
     }
     fan_out(("base", FORMAT), inputs, lambda name, folder: makers[name](folder), out, MEMO)
-    sources = {"model": base.model, "embedder": base.embedder}
-    entries = {name: _pin(source, out / name, root).as_json() for name, source in sources.items()}
-    write_json(out / "base.json", entries)
+    pins |= {name: folder_entry(out / name, root, name=f"compass-{sources[name].kind}") for name in makers}
+    write_json(out / "base.json", {name: pin.as_json() for name, pin in pins.items()})
 
 
 def _digests(folders: list[Path]) -> list[str]:
     return [tree_digest(folder) if folder.is_dir() else "none" for folder in folders]
 
 
-def _pin(source: HubModel | FolderModel | PretrainedModel | TrainedEmbedder, made: Path, root: Path) -> ModelEntry:
+def _pin(source: HubModel | FolderModel, root: Path) -> ModelEntry:
     if isinstance(source, HubModel):
         return hub_entry(source.id, source.revision)
-    if isinstance(source, FolderModel):
-        return folder_entry(Path(source.path), root)
-    return folder_entry(made, root, name=f"compass-{source.kind}")
+    return folder_entry(Path(source.path), root)
 
 
 def _make_model(params: Params, texts: list[Path], out: Path) -> None:

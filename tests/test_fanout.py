@@ -197,15 +197,38 @@ def test_a_fault_of_the_disk_ends_the_stage_and_keeps_what_is_done(stage: Stage)
             (folder / "file").mkdir()
             (folder / "file").write_bytes(b"a folder takes no bytes")
 
-    with pytest.raises(StorageError, match=r"stage: sw could not be written \(.+\)\. Free space .+languages are kept"):
+    with pytest.raises(StorageError, match=r"sw could not be written \(.+\)\. Free space .+languages are kept"):
         stage.run(INPUTS, full)
     assert stage.made == ["ca", "sw"]
     assert stage.files() == before
     assert stage.run(INPUTS) == ["sw", "tr"]
 
 
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Error while serializing: I/O error: No space left on device (os error 28)",
+        "[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0",
+    ],
+)
+def test_a_full_disk_that_a_library_tells_in_its_own_way(stage: Stage, message: str) -> None:
+    def full(language: str, folder: Path) -> None:
+        raise RuntimeError(message)
+
+    with pytest.raises(StorageError, match=r"ca could not be written .* Free space"):
+        stage.run(INPUTS, full)
+
+
+def test_another_error_stays_what_it_is(stage: Stage) -> None:
+    def wrong(language: str, folder: Path) -> None:
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        stage.run(INPUTS, wrong)
+
+
 def test_a_memo_that_cannot_be_written_is_said(stage: Stage) -> None:
     stage.memo.write_text("a file")
-    with pytest.raises(StorageError, match=r"stage: ca could not be written .*Not a directory"):
+    with pytest.raises(StorageError, match=r"ca could not be written .*Not a directory"):
         stage.run(INPUTS)
     assert not stage.out.exists()

@@ -103,6 +103,10 @@ class Project:
         """Run `dvc repro`."""
         return self.run("dvc", "repro", *arguments)
 
+    def compass(self, *arguments: str) -> Ended:
+        """Run `compass`, also where the package is not installed."""
+        return self.run("python", "-m", "compass_ops.cli", *arguments)
+
     def stage(self, name: str, *, environment: Mapping[str, str] | None = None, **other: Path) -> Ended:
         """Run one stage's command of dvc.yaml, with other paths for some of its options."""
         return self.run(*self.command(name, **other), environment=environment)
@@ -149,7 +153,7 @@ class Project:
 
     def status(self) -> dict[str, dict[str, str | None]]:
         """Return what `compass status --json` says, by language."""
-        ended = self.run("compass", "status", "--json")
+        ended = self.compass("status", "--json")
         ended.check_returncode()
         return {row["language"]: row for row in yaml.safe_load(ended.stdout)}
 
@@ -159,7 +163,9 @@ def until(condition: Callable[[], bool], process: subprocess.Popen[str], seconds
     end = time.monotonic() + seconds
     while not condition():
         if process.poll() is not None or time.monotonic() > end:
-            raise AssertionError(f"{process.args} ended, or {seconds} s went by, before the moment that was waited for")
+            raise AssertionError(
+                f"{process.args!r} ended, or {seconds} s went by, before the moment that was waited for"
+            )
         time.sleep(0.01)
 
 
