@@ -1,9 +1,10 @@
 """What MLflow shows of a language, and the writes that make it agree with the history. Pure."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from compass_ops.registry.history import LanguageState
+from compass_ops.registry.history import Entry, LanguageState, fold
 from compass_ops.registry.stages import ALIASES, ARCHIVED, PRODUCTION, STAGING
 
 
@@ -19,6 +20,23 @@ class Version:
 
 
 @dataclass(frozen=True)
+class RegistryRows:
+    """What a registry holds, as it was read.
+
+    Attributes
+    ----------
+    entries : sequence of (number, Entry)
+        Of the history, void ones too.
+    versions : mapping of language to versions
+    aliases : mapping of language to {alias: version}
+    """
+
+    entries: Sequence[tuple[int, Entry]]
+    versions: Mapping[str, Sequence[Version]]
+    aliases: Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
 class LanguageView:
     """One language: what the history says, and what MLflow shows. Deleted versions are not shown."""
 
@@ -31,6 +49,21 @@ class LanguageView:
         wanted = (digest, record)
         found = (v.number for v in self.versions.values() if (v.tags.get("digest"), v.tags.get("record")) == wanted)
         return min(found, key=int, default=None)
+
+
+def views_of(rows: RegistryRows) -> dict[str, LanguageView]:
+    """Return the view of every language that has an entry or a version; ``RegistryError`` if a history is broken."""
+    entries: dict[str, list[tuple[int, Entry]]] = defaultdict(list)
+    for number, entry in rows.entries:
+        entries[entry.language].append((number, entry))
+    return {
+        language: LanguageView(
+            fold(language, entries[language]),
+            {version.number: version for version in rows.versions.get(language, ())},
+            rows.aliases.get(language, {}),
+        )
+        for language in sorted({*entries, *rows.versions})
+    }
 
 
 @dataclass(frozen=True)

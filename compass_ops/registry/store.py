@@ -18,8 +18,17 @@ from compass_ops.errors import ConflictError, RegistryError
 from compass_ops.registry import tracking
 from compass_ops.registry.history import Entry, entry_from, fold
 from compass_ops.registry.location import RegistryLocation
-from compass_ops.registry.mirror import Correction, LanguageView, Version, corrections, told
+from compass_ops.registry.mirror import (
+    Correction,
+    LanguageView,
+    RegistryRows,
+    Version,
+    corrections,
+    told,
+    views_of,
+)
 from compass_ops.registry.names import HISTORY, PREFIX, checked_language, checked_version, language_of, model_name
+from compass_ops.registry.remembered import remembered
 from compass_ops.registry.stages import PRODUCTION, STAGING
 from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digest, replace_folder
@@ -49,6 +58,8 @@ class RegistryStore:
     def read(self) -> dict[str, LanguageView]:
         """Return every registered language's view, in a handful of queries.
 
+        An SQLite registry that nobody wrote to since it was last read is not read again.
+
         Raises
         ------
         RegistryError
@@ -56,34 +67,34 @@ class RegistryStore:
         """
         if self._is_missing():
             return {}
-        return self._views(f"name LIKE '{PREFIX}%'", f"name LIKE '{PREFIX}%'")
+        database = self.location.database
+        return views_of(self._rows() if database is None else remembered(database, self._rows))
+
+    def _rows(self) -> RegistryRows:
+        ours = f"name LIKE '{PREFIX}%'"
+        return self._read(ours, ours)
 
     def read_language(self, language: str) -> LanguageView:
-        """Return one language's view; empty if nothing is registered for it."""
+        """Return one language's view as it is at this moment; empty if nothing is registered for it."""
         empty = fold(checked_language(language), [])
         if self._is_missing():
             return LanguageView(empty)
         model = f"name = '{model_name(language)}'"
         history = f"name = '{HISTORY}' and tags.`{_TAG}language` = '{language}'"
-        return self._views(model, model, history).get(language, LanguageView(empty))
+        return views_of(self._read(model, model, history)).get(language, LanguageView(empty))
 
     def _is_missing(self) -> bool:
         return self.location.database is not None and not self.location.database.exists()
 
-    def _views(self, models: str, *versions: str) -> dict[str, LanguageView]:
-        entries: dict[str, list[tuple[int, Entry]]] = defaultdict(list)
-        shown: dict[str, dict[str, Version]] = defaultdict(dict)
+    def _read(self, models: str, *versions: str) -> RegistryRows:
+        entries: list[tuple[int, Entry]] = []
+        shown: dict[str, list[Version]] = defaultdict(list)
         for found in (found for query in versions for found in self._search_versions(query)):
             if found.name == HISTORY:
-                entry = _entry(found)
-                entries[entry.language].append((int(found.version), entry))
+                entries.append((int(found.version), _entry(found)))
             elif (language := language_of(found.name)) is not None:
-                shown[language][str(found.version)] = _version(found)
-        aliases = self._aliases(models)
-        return {
-            language: LanguageView(fold(language, entries[language]), shown[language], aliases.get(language, {}))
-            for language in sorted({*entries, *shown})
-        }
+                shown[language].append(_version(found))
+        return RegistryRows(entries, shown, self._aliases(models))
 
     def add_version(self, language: str, folder: Path, notes: tracking.RunNotes) -> str:
         """Register a folder made by ``versions.stage_for_registration`` and return the version's number.
