@@ -25,6 +25,7 @@ TESTS = sources("tests")
 
 # One word, five places; what differs does so for a reason.
 SECTION_OF = {
+    "sources": "ingest",  # and traffic's log
     "snapshot": "registry",  # three stages, one registry
     "register": "registry",
     "promote": "registry",

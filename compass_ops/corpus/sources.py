@@ -6,7 +6,7 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
@@ -64,7 +64,7 @@ def read_files(source: FilesSource, root: Path) -> Iterator[RawRow]:
     SourceError
         If a glob matches no file, or a file cannot be read or is of no known kind.
     """
-    for path in _matching(source, root):
+    for path in _required(source, root):
         origin = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
         reader = _reader(path)
         try:
@@ -75,17 +75,19 @@ def read_files(source: FilesSource, root: Path) -> Iterator[RawRow]:
             ) from error
 
 
-def _matching(source: FilesSource, root: Path) -> list[Path]:
-    found: set[Path] = set()
+def matching(patterns: Iterable[str], root: Path) -> list[Path]:
+    """Return the files that globs match, in sorted order; a relative glob starts at ``root``."""
+    return sorted({path for pattern in patterns for path in _glob(root / pattern)})
+
+
+def _required(source: FilesSource, root: Path) -> list[Path]:
     for pattern in source.files:
-        matches = _glob(root / pattern)
-        if not matches:
+        if not _glob(root / pattern):
             raise SourceError(
                 f"source {source.name!r}: no file matches {pattern!r} in {root.resolve()}. "
                 "Correct ingest.sources or put the files there."
             )
-        found.update(matches)
-    return sorted(found)
+    return matching(source.files, root)
 
 
 def _glob(pattern: Path) -> list[Path]:

@@ -18,7 +18,7 @@ import yaml
 from compass_ops.storage import read_json
 
 REPOSITORY = Path(__file__).parents[2]
-ALWAYS = {"snapshot", "register", "promote", "report"}
+ALWAYS = {"sources", "snapshot", "register", "promote", "report"}
 FIRST_LINE = "Running stage '"
 # What another project of whoever runs the tests must not decide here.
 _FOREIGN = ("DVC_EXP_NAME", "DVC_ROOT", "MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI", "PYTHONDONTWRITEBYTECODE")

@@ -1,0 +1,37 @@
+"""Stage sources: which of the user's own files there are, and what is in them, as digests."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from compass_ops.corpus.outside import digests
+from compass_ops.corpus.sources import matching
+from compass_ops.params import Params, load_params
+from compass_ops.source_sections import FilesParams, HubParams
+from compass_ops.storage import write_json
+from pipelines._stage import MEMO, path_option, stage
+
+
+@stage
+@path_option("--out")
+def main(out: Path) -> None:
+    """Digest the files that `ingest` and `traffic` read; what is missing, they say."""
+    params = load_params()
+    origin = params.traffic.origin
+    read = {
+        "ingest": _files(params),
+        "traffic": matching(origin.files, Path()) if origin.kind == "log" else [],
+    }
+    for name, files in read.items():
+        write_json(out / f"{name}.json", digests(files, MEMO / "sources" / f"{name}.json"))
+
+
+def _files(params: Params) -> Iterable[Path]:
+    for source in params.ingest.sources:
+        if isinstance(source, FilesParams):
+            yield from matching(source.files, Path())
+        elif isinstance(source, HubParams) and source.revision is None:
+            yield from (path for path in Path(source.id).rglob("*") if path.is_file())
+
+
+if __name__ == "__main__":
+    main()
