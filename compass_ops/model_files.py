@@ -90,7 +90,7 @@ def verified_folder(entry: ModelEntry, root: Path) -> Path:
     if found != entry.digest:
         raise ModelError(
             f"{entry.id}: the files in {folder} have digest {found}, expected {entry.digest}. Adapters fit one "
-            "base only: restore the files, or run `dvc repro base` to adopt the new ones."
+            "base only: restore the files, or run `dvc repro --force --single-item base` to adopt the new ones."
         )
     return folder
 

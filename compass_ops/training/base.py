@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
+from transformers.utils import logging
 
 from compass_ops.errors import ModelError
 from compass_ops.model_files import ModelEntry, verified_folder
@@ -41,6 +42,7 @@ def load_base(entry: ModelEntry, root: Path) -> tuple[PreTrainedModel, PreTraine
     """
     folder = verified_folder(entry, root)
     device, dtype = device_and_dtype()
+    logging.disable_progress_bar()  # it would be drawn across the stage's own
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True)
