@@ -129,7 +129,7 @@ def run_ingest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[dic
     return run
 
 
-def _sliced(profile: str) -> dict[str, Any]:
+def sliced(profile: str) -> dict[str, Any]:
     """The profile for a few of its languages, read from their files alone."""
     raw = _raw(profile)
     raw["project"]["languages"] = SLICES[profile]
@@ -146,7 +146,7 @@ def _sliced(profile: str) -> dict[str, Any]:
 @needs_shared
 @pytest.mark.parametrize("profile", LOCAL)
 def test_a_profile_reads_a_slice_of_the_real_data(profile: str, run_ingest: Callable[[dict[str, Any]], Path]) -> None:
-    out = run_ingest(_sliced(profile))
+    out = run_ingest(sliced(profile))
     summary = read_json(out / "summary.json")
     assert summary["rows"]["rejected"] == 0
     assert summary["rows"]["removed"] <= 0.005 * summary["rows"]["kept"]

@@ -57,7 +57,7 @@ def small(params: dict[str, Any]) -> None:
         },
     }
     params["drift"] |= {"permutations": 99, "minimum_window": 60, "minimum_reference": 60}
-    params["update"] |= {"budget": 60, "schedule": training, "interpolations": [0.5, 1.0]}
+    params["update"] |= {"budget": 60, "schedule": dict(training), "interpolations": [0.5, 1.0]}
 
 
 def schedule(epochs: int, batch_rows: int, learning_rate: float, checkpoint_steps: int) -> dict[str, Any]:
@@ -88,9 +88,12 @@ def write_lines(path: Path, rows: list[Row]) -> None:
 
 
 def _words() -> Iterator[str]:
-    """Yield words that never come again, so that no question is asked twice."""
-    for number in count(1000):
-        yield "".join(_SYLLABLES[int(digit)] for digit in str(number))
+    """Yield words that never come again, so that no question is asked twice.
+
+    Not one after the other: words that change with time would be a drift of their own.
+    """
+    for place in count():
+        yield "".join(_SYLLABLES[int(digit)] for digit in str(1000 + 7919 * place % 9000))
 
 
 def _prompt(language: str, topic: str, word: str) -> str:

@@ -121,7 +121,7 @@ def test_changing_one_budget_retrains_one_language_and_changing_it_back_none(pro
     project.change(lambda params: params["sample"].update(overrides={"tr": {"budget": 30}}))
     changed = project.repro("train")
     assert changed.returncode == 0, changed.stdout
-    assert changed.stages == ["sample", "train"]
+    assert changed.stages == ["sources", "sample", "train"]
     assert len(project.finished("train") - before) == 1
     after = file_digests(project.root / "build" / "train")
     moved = {name.split("/")[0] for name in trained if trained[name] != after[name]}
