@@ -21,6 +21,8 @@ from tests.pipelines.project import Ended, Project, until
 from tests.pipelines.questions import ASKING, TARGETS, small, write_data, write_lines
 from tests.tiny_models import save_tiny_model
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Project:
