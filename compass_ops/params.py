@@ -16,20 +16,18 @@ from pydantic.fields import FieldInfo
 from compass_ops.errors import ParamsError
 from compass_ops.sections import (
     BaseParams,
-    ClusterParams,
     DriftParams,
-    EmbedParams,
     EvaluateParams,
     GateParams,
     ProjectParams,
     RegistryParams,
     ReportParams,
-    SampleParams,
     Section,
     TrafficParams,
     TrainParams,
     UpdateParams,
 )
+from compass_ops.selection_sections import ClusterParams, EmbedParams, SampleParams
 from compass_ops.source_sections import IngestParams, rule_form
 
 PARAMS_FILE = Path("params.yaml")

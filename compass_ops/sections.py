@@ -1,6 +1,7 @@
-"""The sections of ``params.yaml``, one class per stage; sources of data are in ``source_sections``.
+"""The sections of ``params.yaml``, one class per stage.
 
-A field's description is the last sentence of its error message: what to do.
+Those of ingest are in ``source_sections``, those of embed, cluster and sample in ``selection_sections``. A field's
+description is the last sentence of its error message: what to do.
 """
 
 import math
@@ -127,34 +128,6 @@ class BaseParams(Section):
         if isinstance(self.model, PretrainedModel) and self.max_tokens > (most := self.model.shape.positions):
             raise ValueError(f"must have max_tokens <= model.shape.positions ({most}); got {self.max_tokens}")
         return self
-
-
-class EmbedParams(Section):
-    """Texts to vectors."""
-
-    prefix: str = Field(description='Give the text before each prompt ("query: " for E5 models), or "".')
-    batch_rows: Count = Field(description="Set the texts per batch.")
-
-
-class ClusterParams(Section):
-    """Clusters of the pool."""
-
-    clusters: Count = Field(description="Set K, the number of clusters; 20 to 40 suit a few hundred target prompts.")
-    fit_rows: Count = Field(description="Set the rows that K-Means is fitted on; the rest is assigned.")
-
-
-class SampleOverride(Section):
-    """What one language has otherwise."""
-
-    budget: Count = Field(description="Set the auxiliary rows for this language.")
-
-
-class SampleParams(Section):
-    """Choice of auxiliary data."""
-
-    strategy: Literal["compass", "random", "own_only"] = Field(description="Choose compass, random or own_only.")
-    budget: Count = Field(description="Set the auxiliary rows to draw per language.")
-    overrides: dict[str, SampleOverride] = Field(description="Map languages to other budgets, or give {}.")
 
 
 class TrainParams(Section):

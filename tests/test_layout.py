@@ -41,6 +41,7 @@ MODULE_OF = {
 TESTED_IN = {
     "cli": "registry/test_cli",  # needs the registry's fixtures
     "sections": "test_params",
+    "selection_sections": "test_params",
     "source_sections": "test_params",
     "corpus/collect": "corpus/test_ingest",
     "corpus/worldfacts_facts": "corpus/test_worldfacts",
@@ -64,9 +65,19 @@ BASE_MODEL = {Path("pipelines/base.py"), Path("compass_ops/training/base.py")}  
 
 IMPURE = {"os", "pathlib", "logging", "time", "datetime", "mlflow", "random", "socket", "requests", "subprocess"}
 PURE = {
-    "": ["errors", "seeding", "sections", "source_sections"],
+    "": ["errors", "seeding", "sections", "selection_sections", "source_sections"],
     "corpus": ["decontaminate", "records"],
-    "selection": ["choose", "cluster", "sample"],
+    "selection": [
+        "choose",
+        "cluster",
+        "compass_plus",
+        "nearest",
+        "ngrams",
+        "problem",
+        "quotas",
+        "sample",
+        "strategies",
+    ],
     "training": ["batches", "ewc", "replay"],
     "evaluation": ["candidates", "decision", "gate", "items", "metrics", "score"],
     "registry": ["decisions", "history", "mirror", "names", "stages"],

@@ -81,7 +81,7 @@ def test_five_faults_are_five_lines(report: Report) -> None:
     assert sorted(lines) == sorted(
         [
             "params.yaml: sample.budget must be greater than or equal to 1; got 0. "
-            "Set the auxiliary rows to draw per language.",
+            "Set the auxiliary rows to draw per language, or tokens by sample.unit.",
             "params.yaml: sample.bugdet is not a known key. Did you mean 'budget'?",
             "params.yaml: gate is missing. Write it as in the project's own params.yaml.",
             "params.yaml: train.schedule.learning_rate must be a valid number; got 'fast'. "
@@ -122,7 +122,7 @@ def test_a_missing_section_is_one_line(report: Report, section: str) -> None:
         (("embed",), "x", "must hold keys; got 'x'. Write it as"),
         (("sample",), None, "must hold keys; got None. Write it as"),
         # of no known value
-        (("sample", "strategy"), "compas", "must be 'compass', 'random' or 'own_only'; got 'compas'. Did you mean"),
+        (("sample", "strategy"), "compas", "must be 'own_only', 'random', 'all', 'langsim', 'langrank', 'compass', "),
         (("traffic", "origin", "kind"), "simulate", "must be one of 'none', 'log', 'simulated'; got 'simulate'. Did"),
         (("traffic", "origin", "kind"), ABSENT, "is missing. Choose kind: simulated, log or none."),
         (("traffic", "until"), "2", "must match pattern '^[0-9]{4}$'; got '2'. Name the last window"),

@@ -96,3 +96,10 @@ def _unknown_part(text: str, kind: str, value: str, names: list[str]) -> str:
     close = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
     hint = f" Did you mean {' or '.join(close)}?" if close else ""
     return f"language tag {text[:40]!r}: {value!r} is not a known {kind}.{hint}"
+
+
+def codes_of(tag: str) -> list[str]:
+    """Return the ISO 639 codes that stand for a tag's language, its own first, then CLDR's aliases for it, sorted."""
+    language = tag.split("-")[0]
+    aliases = get_global("language_aliases")
+    return [language, *sorted(alias for alias, meant in aliases.items() if meant == language and len(alias) == 3)]

@@ -18,11 +18,14 @@ from compass_ops.evaluation.items import item_table, paired_items, rows_of
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
 from compass_ops.params import Params
 from compass_ops.seeding import derived_seed, generator
-from compass_ops.selection.choose import Rows, choose, plan_record, with_reasons
+from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of, with_reasons
 from compass_ops.selection.cluster import assign
+from compass_ops.selection.problem import Held, Pool, Problem
+from compass_ops.selection.subset import Costs, row_costs, with_distances
 from compass_ops.storage import file_digest, read_array, read_json, read_table, write_json, write_table
 from compass_ops.training.adapt import ANCHORS, SUBSET, Base, Order, Reference, continue_from, write_reference
 from compass_ops.training.adapter import CONFIG, WEIGHTS, interpolate
+from compass_ops.training.batches import token_costs
 from compass_ops.training.train import NonFiniteLossError
 from compass_ops.training.version import Origin, adapter_digest, write_manifest
 
@@ -104,28 +107,41 @@ class Updater:
 
     def _subset(self, drifted: Drifted, reference: Reference, window: pa.Table, folder: Path) -> pa.Table:
         """Select again with the window as target; what the parent was trained on is held. Feedback comes first."""
-        held = [read_table(drifted.parent / name).column("cluster").to_numpy() for name in (SUBSET, ANCHORS)]
-        pool = self._pool(drifted.language, reference.centroids)
-        budget = min(self.params.update.budget, len(pool.clusters))
-        shape = (len(reference.centroids), budget)
-        rng = generator(self.params.project.seed, "update", drifted.language, drifted.window)
+        settings, costs = self.params.sample, self._costs()
+        held = [read_table(drifted.parent / name) for name in (SUBSET, ANCHORS)]
+        own = [table.select(["prompt", "completion", "cluster"]) for table in held]
+        table, pool = self._pool(drifted.language, reference.centroids, costs)
         asked = Rows(window, reference.clusters)
-        chosen, plan = choose("compass", asked, np.concatenate(held), pool, shape, rng)
+        problem = Problem(
+            language=drifted.language,
+            target=items_of(asked, reference.vectors, costs(window)),
+            own=_held(pa.concat_tables(own), costs),
+            pool=pool,
+            clusters=len(reference.centroids),
+            budget=min(self.params.update.budget, int(pool.costs.sum())),
+        )
+        rng = generator(self.params.project.seed, "update", drifted.language, drifted.window)
+        problem = with_distances(problem, settings)
+        chosen, plan = choose(settings, problem, table, rng)
         if not chosen.num_rows:
             raise DataFault(drifted.language, "the pool has no row in the clusters that the window asks more of.")
-        write_json(folder / "plan.json", plan_record(drifted.language, "compass", budget, plan, asked, pool))
+        write_json(folder / "plan.json", plan_record(settings, problem, plan))
         labelled = np.flatnonzero(pc.not_equal(window.column("completion"), "").to_numpy())
         answered = Rows(window.take(pa.array(labelled)), reference.clusters[labelled])
         feedback = with_reasons(answered, ["feedback"] * len(labelled)).select(chosen.column_names)
         return pa.concat_tables([feedback, chosen])
 
-    def _pool(self, language: str, centroids: NDArray[np.float32]) -> Rows:
+    def _costs(self) -> Costs:
+        if self.params.sample.unit == "rows":
+            return row_costs
+        _, tokenizer = self.scorer.loaded
+        return token_costs(tokenizer, self.params.base.separator, self.params.base.max_tokens)
+
+    def _pool(self, language: str, centroids: NDArray[np.float32], costs: Costs) -> tuple[pa.Table, Pool]:
         files = [file for file in sorted((self.records / "auxiliary").glob("*.parquet")) if file.stem != language]
-        clusters = [
-            assign(read_array(self.vectors / "auxiliary" / f"{file.stem}.npy", mapped=True), centroids)
-            for file in files
-        ]
-        return Rows(pa.concat_tables([read_table(file) for file in files]), np.concatenate(clusters))
+        vectors = np.concatenate([read_array(self.vectors / "auxiliary" / f"{file.stem}.npy") for file in files])
+        rows = Rows(pa.concat_tables([read_table(file) for file in files]), assign(vectors, centroids))
+        return rows.table, pool_of(rows, vectors, costs(rows.table))
 
     def _choose_and_score(self, drifted: Drifted, parent: Version, reference: Reference, folder: Path) -> None:
         """Choose among interpolations on dev, make it the candidate, and keep both models' per-item results."""
@@ -159,6 +175,10 @@ class Updater:
             scores = self.scorer.scores(language, records, version)
             tables.append(item_table(model, half, records, clusters, scores))
         return pa.concat_tables(tables).sort_by([("split", "ascending"), ("id", "ascending")])
+
+
+def _held(table: pa.Table, costs: Costs) -> Held:
+    return Held(table.column("cluster").to_numpy(), table.column("prompt").to_pylist(), costs(table))
 
 
 def _interpolated(parent: Path, folder: Path, step: float, base_digest: str) -> Version:

@@ -1,4 +1,4 @@
-"""One language's subset: the plan of a strategy, applied to the pool, with the reason for each row."""
+"""One language's subset: the rows that a strategy takes from the pool with their reasons, and the plan as a record."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from compass_ops.selection.sample import Plan, sample
+from compass_ops.selection.problem import Items, Pool, Problem, RowNumbers
+from compass_ops.selection.sample import UNBOUND, Plan, sample
+from compass_ops.selection_sections import SampleParams
+
+_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -19,17 +23,27 @@ class Rows:
     clusters: NDArray[np.int32]
 
 
-def choose(
-    strategy: str, target: Rows, held: NDArray[np.int32], pool: Rows, shape: tuple[int, int], rng: np.random.Generator
-) -> tuple[pa.Table, Plan]:
-    """Return the rows of the pool that a strategy takes, each with its cluster and the reason, and the plan behind.
+def items_of(rows: Rows, vectors: NDArray[np.float32], costs: NDArray[np.int64]) -> Items:
+    """Return records as a strategy sees them: vectors float32 (n, d), costs int64 (n,)."""
+    return Items(rows.clusters, rows.table.column("prompt").to_pylist(), costs, vectors)
 
-    Arguments as for ``sample.sample``; ``held`` are the clusters of what the language has already, int32 (n,).
+
+def pool_of(rows: Rows, vectors: NDArray[np.float32], costs: NDArray[np.int64]) -> Pool:
+    """Return the records of all languages as a strategy sees them; arguments as for ``items_of``."""
+    tags = rows.table.column("language").combine_chunks().dictionary_encode()
+    codes = tags.indices.to_numpy().astype(np.int32)
+    items = items_of(rows, vectors, costs)
+    return Pool(items.clusters, items.texts, costs, vectors, codes, tuple(tags.dictionary.to_pylist()))
+
+
+def choose(settings: SampleParams, problem: Problem, pool: pa.Table, rng: np.random.Generator) -> tuple[pa.Table, Plan]:
+    """Return the rows of the pool's table that a strategy takes, each with its cluster and reason, and the plan behind.
+
+    Arguments and faults as for ``sample.sample``; ``pool`` holds the records of ``problem.pool`` in its order.
     """
-    plan = sample(strategy, target.clusters, held, pool.clusters, shape, rng)
-    drawn = pool.clusters[plan.rows]
-    chosen = Rows(pool.table.take(pa.array(plan.rows)), drawn)
-    return with_reasons(chosen, [_reason(strategy, plan, cluster) for cluster in drawn]), plan
+    plan = sample(settings, problem, rng)
+    chosen = Rows(pool.take(pa.array(plan.rows)), problem.pool.clusters[plan.rows])
+    return with_reasons(chosen, plan.reasons), plan
 
 
 def with_reasons(rows: Rows, reasons: Sequence[str]) -> pa.Table:
@@ -38,46 +52,54 @@ def with_reasons(rows: Rows, reasons: Sequence[str]) -> pa.Table:
     return table.append_column("reason", pa.array(reasons, pa.string()))
 
 
-def _reason(strategy: str, plan: Plan, cluster: int) -> str:
-    if strategy == "compass":
-        return (
-            f"cluster {cluster}: {plan.target_share[cluster]:.1%} of the target, "
-            f"{plan.held_share[cluster]:.1%} of what is held"
-        )
-    return f"{strategy}: cluster {cluster}"
-
-
-def plan_record(language: str, strategy: str, budget: int, plan: Plan, target: Rows, pool: Rows) -> dict[str, Any]:
-    """Return the plan as ``plan.json`` holds it: per cluster the figures, the languages drawn, example prompts."""
-    chosen = pool.table.take(pa.array(plan.rows))
-    languages = np.array(chosen.column("language").to_pylist(), dtype=object)
-    drawn = pool.clusters[plan.rows]
-    prompts = target.table.column("prompt").to_pylist()
-    clusters = []
-    for cluster in range(len(plan.gap)):
-        names, counts = np.unique(languages[drawn == cluster].astype(str), return_counts=True)
-        clusters.append(
-            {
-                "cluster": cluster,
-                "target_share": float(plan.target_share[cluster]),
-                "held_share": float(plan.held_share[cluster]),
-                "gap": float(plan.gap[cluster]),
-                "quota": int(plan.quota[cluster]),
-                "supply": int(plan.supply[cluster]),
-                "chosen": int(plan.chosen[cluster]),
-                "languages": dict(zip(names.tolist(), counts.tolist(), strict=True)),
-                "examples": _examples(prompts, target.clusters, cluster),
-            }
-        )
+def plan_record(settings: SampleParams, problem: Problem, plan: Plan) -> dict[str, Any]:
+    """Return the plan as ``plan.json`` holds it: what was chosen in each cluster, from which languages, and why."""
+    spent = int(plan.chosen.sum())
     return {
-        "language": language,
-        "strategy": strategy,
-        "budget": budget,
-        "chosen": len(plan.rows),
-        "unfilled": 0 if strategy == "own_only" else budget - len(plan.rows),
-        "clusters": clusters,
+        "language": problem.language,
+        "strategy": settings.strategy,
+        "budget": problem.budget,
+        "unit": settings.unit,
+        "rows": len(plan.rows),
+        "chosen": spent,
+        "unfilled": 0 if settings.strategy in UNBOUND else problem.budget - spent,
+        "notes": list(plan.notes),
+        "languages": _languages(problem.pool, plan.rows),
+        "clusters": [_cluster_record(problem, plan, cluster) for cluster in range(problem.clusters)],
     }
 
 
-def _examples(prompts: Sequence[str], clusters: NDArray[np.int32], cluster: int) -> list[str]:
-    return [prompts[row] for row in np.flatnonzero(clusters == cluster)[:3]]
+def _cluster_record(problem: Problem, plan: Plan, cluster: int) -> dict[str, Any]:
+    pool, members = problem.pool, problem.members(cluster)
+    drawn = plan.rows[pool.clusters[plan.rows] == cluster]
+    asked = np.flatnonzero(problem.target.clusters == cluster)
+    here = pool.vectors[members] if len(members) else problem.target.vectors[asked]
+    centre = here.mean(axis=0) if len(here) else np.zeros(pool.vectors.shape[1], np.float32)
+    own = np.count_nonzero(problem.own.clusters == cluster)
+    drawn_rows = own + len(drawn)
+    return {
+        "cluster": cluster,
+        "target_share": float(plan.target_share[cluster]),
+        "held_share": float(plan.held_share[cluster]),
+        "share_after": drawn_rows / max(1, len(problem.own) + len(plan.rows)),
+        "gap": float(plan.gap[cluster]),
+        "quota": int(plan.quota[cluster]),
+        "supply": int(plan.supply[cluster]),
+        "chosen": int(plan.chosen[cluster]),
+        "languages": _languages(pool, drawn),
+        "examples": _nearest(problem.target, asked, centre),
+        "pool_examples": _nearest(pool, members, centre),
+    }
+
+
+def _languages(pool: Pool, rows: RowNumbers) -> dict[str, int]:
+    """Return how many of some rows are of each language, the most frequent first."""
+    counts = np.bincount(pool.languages[rows], minlength=len(pool.names))
+    order = np.argsort(-counts, kind="stable")
+    return {pool.names[place]: int(counts[place]) for place in order if counts[place]}
+
+
+def _nearest(items: Items, rows: RowNumbers, centre: NDArray[np.float32]) -> list[str]:
+    """Return the texts of the few rows nearest to a centre, the nearest first, each text once."""
+    order = rows[np.argsort(-(items.vectors[rows] @ centre), kind="stable")]
+    return list(dict.fromkeys(items.texts[row] for row in order[: 20 * _EXAMPLES]))[:_EXAMPLES]

@@ -1,16 +1,23 @@
-"""The choice of auxiliary data: semantic gap, quotas per cluster, rows. Arrays in, row numbers out."""
+"""The choice of auxiliary data: a strategy's rows, and the plan that shows what was asked, held and drawn. Pure."""
 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Clusters = NDArray[np.int32]
+from compass_ops.selection.compass_plus import compass_plus
+from compass_ops.selection.nearest import nearest
+from compass_ops.selection.problem import Choice, Problem, RowNumbers, Strategy, check
+from compass_ops.selection.quotas import Counts, Shares, semantic_gap, shares
+from compass_ops.selection.strategies import at_random, by_language, compass, craft, dsir, everything, own_only, supply
+from compass_ops.selection_sections import SampleParams
+
+# The budget binds all others; `own_only` draws nothing, `all` everything.
+UNBOUND = ("own_only", "all")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a strategy decided for one language; every array has one value per cluster.
+    """What a strategy decided for one language.
 
     Attributes
     ----------
@@ -19,85 +26,88 @@ class Plan:
     gap : float64 (K,)
         What is asked beyond what is covered, >= 0.
     quota, supply, chosen : int64 (K,)
-        Rows asked of the cluster, rows the pool has there, rows taken.
+        Asked of the cluster, there in the pool, and taken, in the budget's unit. Quota is what was taken where the
+        strategy sets none.
     rows : int64 (m,)
-        Chosen rows of the pool, sorted; m <= budget.
+        Chosen rows of the pool, sorted.
+    reasons : tuple of str (m,)
+        Why each was chosen.
+    notes : tuple of str
+        What makes the choice uncertain, and what was done otherwise than asked.
     """
 
-    target_share: NDArray[np.float64]
-    held_share: NDArray[np.float64]
-    gap: NDArray[np.float64]
-    quota: NDArray[np.int64]
-    supply: NDArray[np.int64]
-    chosen: NDArray[np.int64]
-    rows: NDArray[np.int64]
+    target_share: Shares
+    held_share: Shares
+    gap: Shares
+    quota: Counts
+    supply: Counts
+    chosen: Counts
+    rows: RowNumbers
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
-def shares(clusters: Clusters, count: int) -> NDArray[np.float64]:
-    """Return the share of the rows in each of ``count`` clusters; zeros where there are no rows."""
-    counts = np.bincount(clusters, minlength=count).astype(np.float64)
-    return counts / max(1.0, counts.sum())
+def strategy(settings: SampleParams) -> Strategy:
+    """Return the strategy that the settings name."""
+    named: dict[str, Strategy] = {
+        "own_only": own_only,
+        "random": at_random,
+        "all": everything,
+        "langsim": by_language(settings.languages),
+        "langrank": by_language(settings.languages),
+        "compass": compass,
+        "nearest": nearest,
+        "dsir": dsir,
+        "craft": craft,
+        "compass_plus": compass_plus(settings.compass_plus),
+    }
+    return named[settings.strategy]
 
 
-def semantic_gap(target_share: NDArray[np.float64], held_share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return max(0, p_target - p_held) per cluster (a reconstruction of arXiv 2604.20720, section 3)."""
-    return np.maximum(0.0, target_share - held_share)
-
-
-def fill(weights: NDArray[np.float64], supply: NDArray[np.int64], budget: int) -> NDArray[np.int64]:
-    """Divide a budget in proportion to weights, capped by supply; what overflows goes to the others likewise.
-
-    Whole numbers by largest remainder, ties to the lower cluster. The sum is ``budget``, or the supply of all
-    clusters of positive weight where that is less.
-    """
-    quota = np.zeros(len(weights), np.int64)
-    open_ = (weights > 0) & (supply > 0)
-    while (rest := budget - int(quota.sum())) > 0 and open_.any():
-        exact = np.where(open_, weights, 0.0)
-        exact *= rest / exact.sum()
-        part = np.floor(exact).astype(np.int64)
-        largest = np.argsort(part - exact, kind="stable")[: rest - int(part.sum())]
-        part[largest] += 1
-        quota = np.minimum(quota + part, supply)
-        open_ &= quota < supply
-    return quota
-
-
-def sample(
-    strategy: str,
-    target: Clusters,
-    held: Clusters,
-    pool: Clusters,
-    shape: tuple[int, int],
-    rng: np.random.Generator,
-) -> Plan:
+def sample(settings: SampleParams, problem: Problem, rng: np.random.Generator) -> Plan:
     """Choose rows of the pool for one language.
 
     Parameters
     ----------
-    strategy : {"compass", "random", "own_only"}
-        ``compass``: quotas in proportion to the semantic gap, at random inside a cluster (METHOD: the paper as
-        reconstructed). ``random``: rows alike. ``own_only``: none.
-    target, held, pool : int32 (n,)
-        Clusters of the target prompts, of the language's own rows, and of the pool's eligible rows.
-    shape : (int, int)
-        Number of clusters and budget in rows.
+    settings : SampleParams
+        The strategy and its parts; the budget is the problem's.
+    problem : Problem
     rng : numpy.random.Generator
         The language's own stream.
+
+    Raises
+    ------
+    DataFault
+        If there is no target, a vector is not finite, the pool is smaller than a budget that binds, or the strategy
+        lacks what it needs.
     """
-    count, budget = shape
-    target_share, held_share = shares(target, count), shares(held, count)
-    supply = np.bincount(pool, minlength=count).astype(np.int64)
-    gap = semantic_gap(target_share, held_share)
-    if strategy == "compass":
-        quota = fill(gap, supply, budget)
-        parts = [rng.permutation(np.flatnonzero(pool == cluster))[:n] for cluster, n in enumerate(quota)]
-        rows = np.sort(np.concatenate(parts)).astype(np.int64)
-    elif strategy == "random":
-        rows = np.sort(rng.permutation(len(pool))[:budget]).astype(np.int64)
-        quota = np.bincount(pool[rows], minlength=count).astype(np.int64)
-    else:
-        rows = np.zeros(0, np.int64)
-        quota = np.zeros(count, np.int64)
-    chosen = np.bincount(pool[rows], minlength=count).astype(np.int64)
-    return Plan(target_share, held_share, gap, quota, supply, chosen, rows)
+    bound = settings.strategy not in UNBOUND
+    noted = check(problem, bound=bound)
+    choice = strategy(settings)(problem, rng)
+    order = np.argsort(choice.rows, kind="stable")
+    rows = choice.rows[order]
+    chosen = problem.cluster_costs(problem.pool, rows)
+    target, held = (shares(items.clusters, problem.clusters) for items in (problem.target, problem.own))
+    return Plan(
+        target_share=target,
+        held_share=held,
+        gap=semantic_gap(target, held),
+        quota=chosen if choice.quota is None else choice.quota,
+        supply=supply(problem),
+        chosen=chosen,
+        rows=rows,
+        reasons=tuple(choice.reasons[place] for place in order),
+        notes=(*noted, *choice.notes, *(_unfilled(problem, settings, choice, int(chosen.sum())) if bound else ())),
+    )
+
+
+def _unfilled(problem: Problem, settings: SampleParams, choice: Choice, spent: int) -> tuple[str, ...]:
+    """Say how much of the budget was not drawn, if more than what is too little for a row."""
+    missing = problem.budget - spent
+    if missing < problem.pool.costs.max():
+        return ()
+    where = "the languages chosen" if choice.quota is None else "the clusters where something is missing"
+    return (
+        f"{missing} of the budget of {problem.budget} {settings.unit} were not drawn: {where} hold no more. "
+        "The adapter is trained on what there is.",
+    )

@@ -46,13 +46,26 @@ def load_base(entry: ModelEntry, root: Path) -> tuple[PreTrainedModel, PreTraine
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype, use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{entry.id}: {folder} cannot be loaded as a causal language model ({error}).") from error
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer = _tokenizer(entry, folder)
     model.requires_grad_(False)
     return model.to(device).eval(), tokenizer
+
+
+def load_tokenizer(entry: ModelEntry, root: Path) -> PreTrainedTokenizerBase:
+    """Load a pinned base model's tokenizer alone; faults as for ``load_base``."""
+    return _tokenizer(entry, verified_folder(entry, root))
+
+
+def _tokenizer(entry: ModelEntry, folder: Path) -> PreTrainedTokenizerBase:
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{entry.id}: {folder} holds no tokenizer that can be loaded ({error}).") from error
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
 
 
 def train_tokenizer(texts: list[str], size: int) -> PreTrainedTokenizerBase:

@@ -1,9 +1,12 @@
 """Records to token sequences, and sequences to padded batches."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from transformers import PreTrainedTokenizerBase
 
 IGNORED = -100  # what torch.nn.functional.cross_entropy leaves out
@@ -38,6 +41,19 @@ def encode(
         kept = whole[: len(prompt_ids)][max(0, len(prompt_ids) + len(answer) - max_tokens) :]
         examples.append(Example(kept + answer, len(kept) if completion_only else 0))
     return examples
+
+
+def token_costs(
+    tokenizer: PreTrainedTokenizerBase, separator: str, max_tokens: int
+) -> Callable[[pa.Table], NDArray[np.int64]]:
+    """Return the function that counts what each of n records takes of a training budget in tokens, int64 (n,)."""
+
+    def costs(table: pa.Table) -> NDArray[np.int64]:
+        rows = list(zip(table.column("prompt").to_pylist(), table.column("completion").to_pylist(), strict=True))
+        examples = encode(tokenizer, rows, separator, max_tokens) if rows else []
+        return np.array([len(example.input_ids) for example in examples], np.int64)
+
+    return costs
 
 
 def collate(examples: Sequence[Example], pad_id: int) -> dict[str, torch.Tensor]:

@@ -4,7 +4,9 @@ import numpy as np
 import pyarrow as pa
 
 from compass_ops.corpus.records import to_table
-from compass_ops.selection.choose import Rows, choose, plan_record, with_reasons
+from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of, with_reasons
+from compass_ops.selection.problem import Held, Problem
+from tests.selection.problems import items, settings
 
 
 def rows(language: str, clusters: list[int]) -> Rows:
@@ -27,22 +29,47 @@ TARGET = rows("sw", [0, 0, 0, 1])
 POOL = joined(rows("id", [0, 0, 1]), rows("tr", [0, 1, 1]))
 
 
+def problem(budget: int) -> Problem:
+    target = items_of(TARGET, items([0, 0, 0, 1]).vectors, np.ones(4, np.int64))
+    there = pool_of(POOL, items(POOL.clusters.tolist(), seed=1).vectors, np.ones(6, np.int64))
+    held = Held(np.array([1], np.int32), ["sw own?"], np.ones(1, np.int64))
+    return Problem("sw", target, held, there, 2, budget)
+
+
+def test_tables_become_what_strategies_see() -> None:
+    there = problem(2).pool
+    assert there.names == ("id", "tr")
+    assert there.languages.tolist() == [0, 0, 0, 1, 1, 1]
+    assert there.texts[3] == "tr 0?"
+
+
 def test_each_row_says_why_it_was_chosen() -> None:
-    chosen, _ = choose("compass", TARGET, np.array([1], np.int32), POOL, (2, 2), np.random.default_rng(0))
+    chosen, _ = choose(settings(), problem(2), POOL.table, np.random.default_rng(0))
     assert chosen.column("cluster").to_pylist() == [0, 0]
     assert set(chosen.column("reason").to_pylist()) == {"cluster 0: 75.0% of the target, 0.0% of what is held"}
 
 
 def test_the_plan_adds_up() -> None:
-    held = np.array([1], np.int32)
-    chosen, plan = choose("compass", TARGET, held, POOL, (2, 5), np.random.default_rng(0))
-    record = plan_record("sw", "compass", 5, plan, TARGET, POOL)
+    chosen, plan = choose(settings(), problem(5), POOL.table, np.random.default_rng(0))
+    record = plan_record(settings(), problem(5), plan)
     first, second = record["clusters"]
     assert (record["chosen"], record["unfilled"]) == (chosen.num_rows, 5 - chosen.num_rows) == (3, 2)
+    assert record["notes"][0].startswith("2 of the budget of 5 rows were not drawn")
     assert (first["gap"], first["quota"], first["supply"], first["chosen"]) == (0.75, 3, 3, 3)
-    assert first["languages"] == {"id": 2, "tr": 1}
-    assert first["examples"] == ["sw 0?", "sw 1?", "sw 2?"]
+    assert record["languages"] == first["languages"] == {"id": 2, "tr": 1}
+    assert (first["held_share"], first["share_after"]) == (0.0, 0.75)
     assert (second["gap"], second["chosen"], second["languages"]) == (0.0, 0, {})
+
+
+def test_examples_are_the_prompts_nearest_to_the_centre_of_their_cluster() -> None:
+    small = problem(5)
+    _, plan = choose(settings(), small, POOL.table, np.random.default_rng(0))
+    first, second = plan_record(settings(), small, plan)["clusters"]
+    centre = small.pool.vectors[[0, 1, 3]].mean(axis=0)
+    order = sorted(range(3), key=lambda row: -float(small.target.vectors[row] @ centre))
+    assert first["examples"] == [f"sw {row}?" for row in order]
+    assert second["examples"] == ["sw 3?"]
+    assert sorted(second["pool_examples"]) == ["id 2?", "tr 1?", "tr 2?"]
 
 
 def test_own_rows_get_their_reason() -> None:

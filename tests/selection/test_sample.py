@@ -1,94 +1,130 @@
-"""Gap and quotas by hand and against a slow oracle; strategies on small pools."""
+"""The plan of every strategy adds up; same stream same rows; other languages change nothing; bad input is told."""
+
+from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 
-from compass_ops.selection.sample import fill, sample, semantic_gap, shares
+from compass_ops.errors import DataFault
+from compass_ops.selection.problem import Items
+from compass_ops.selection.sample import UNBOUND, sample
+from compass_ops.selection_sections import StrategyName
+from tests.selection.problems import plus, pool, problem, random_problem, settings
+
+NAMES = get_args(StrategyName)
 
 
-def array(*values: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    return np.array(values, np.float64)
+def rng(seed: int = 0) -> np.random.Generator:
+    return np.random.default_rng(seed)
 
 
-def counts(*values: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.array(values, np.int64)
+@pytest.mark.parametrize("name", NAMES)
+def test_the_plan_adds_up(name: str) -> None:
+    small = random_problem(1)
+    plan = sample(settings(name), small, rng())
+    assert plan.rows.tolist() == sorted(set(plan.rows.tolist()))
+    assert len(plan.reasons) == len(plan.rows)
+    assert plan.chosen.tolist() == np.bincount(small.pool.clusters[plan.rows], minlength=3).tolist()
+    assert (plan.chosen <= plan.supply).all()
+    assert plan.supply.sum() == small.eligible.sum()
+    assert name in UNBOUND or plan.chosen.sum() <= small.budget
+    assert plan.target_share.sum() == pytest.approx(1)
+    assert (plan.gap >= 0).all()
 
 
-def test_shares_by_hand() -> None:
-    assert shares(np.array([0, 2, 2, 2], np.int32), 4).tolist() == [0.25, 0, 0.75, 0]
-    assert shares(np.zeros(0, np.int32), 2).tolist() == [0, 0]
-
-
-def test_gap_is_what_is_asked_beyond_what_is_held() -> None:
-    assert semantic_gap(array(0.5, 0.3, 0.2), array(0.1, 0.6, 0.3)).tolist() == [0.4, 0.0, 0.0]
-
-
-@pytest.mark.parametrize(
-    ("weights", "supply", "budget", "expected"),
-    [
-        (array(0.5, 0.3, 0.2), counts(99, 99, 99), 10, [5, 3, 2]),
-        (array(0.5, 0.3, 0.2), counts(2, 99, 99), 10, [2, 5, 3]),  # 3 overflow: .3 and .2 share them 1.8 : 1.2
-        (array(1.0, 1.0, 1.0), counts(9, 9, 9), 4, [2, 1, 1]),  # equal remainders: the lower cluster
-        (array(0.5, 0.0, 0.5), counts(1, 99, 2), 10, [1, 0, 2]),  # all that the gap's clusters have
-        (array(0.0, 0.0), counts(5, 5), 3, [0, 0]),
-    ],
-)
-def test_quotas_by_hand(weights: object, supply: object, budget: int, expected: list[int]) -> None:
-    assert fill(weights, supply, budget).tolist() == expected  # type: ignore[arg-type]
-
-
-def test_quotas_are_as_near_to_proportional_as_whole_numbers_and_supply_allow() -> None:
-    """Without caps the largest remainder minimises the sum of squared deviations: compare with all divisions."""
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        weights, budget = rng.random(3), int(rng.integers(1, 9))
-        exact = weights / weights.sum() * budget
-        best = min(
-            ((a - exact[0]) ** 2 + (b - exact[1]) ** 2 + (budget - a - b - exact[2]) ** 2)
-            for a in range(budget + 1)
-            for b in range(budget + 1 - a)
+@pytest.mark.parametrize("name", NAMES)
+def test_a_reason_stays_with_its_row(name: str) -> None:
+    small = random_problem(2)
+    plan = sample(settings(name), small, rng())
+    for row, reason in zip(plan.rows, plan.reasons, strict=True):
+        assert (
+            name in ("all", "dsir", "nearest", "langsim", "langrank") or f"cluster {small.pool.clusters[row]}" in reason
         )
-        quota = fill(weights, counts(99, 99, 99), budget)
-        assert quota.sum() == budget
-        assert ((quota - exact) ** 2).sum() == pytest.approx(best)
+        assert name not in ("langsim", "langrank") or reason.startswith(small.pool.names[small.pool.languages[row]])
 
 
-def test_quotas_keep_to_supply_and_fill_what_can_be_filled() -> None:
-    rng = np.random.default_rng(1)
-    for _ in range(200):
-        weights = rng.random(6) * (rng.random(6) < 0.7)
-        supply, budget = rng.integers(0, 10, 6), int(rng.integers(0, 60))
-        quota = fill(weights, supply, budget)
-        assert (quota <= supply).all()
-        assert quota[weights == 0].sum() == 0
-        assert quota.sum() == min(budget, supply[weights > 0].sum())
-
-
-TARGET = np.array([0] * 6 + [1] * 4, np.int32)
-HELD = np.array([1] * 5, np.int32)
-POOL = np.array([0, 1, 2] * 10, np.int32)
-
-
-def test_compass_draws_only_where_there_is_a_gap() -> None:
-    plan = sample("compass", TARGET, HELD, POOL, (3, 4), np.random.default_rng(0))
-    assert plan.gap.tolist() == [0.6, 0.0, 0.0]
-    assert plan.chosen.tolist() == [4, 0, 0]
-    assert (POOL[plan.rows] == 0).all()
-    assert len(set(plan.rows.tolist())) == 4
-
-
-def test_compass_says_what_it_could_not_fill() -> None:
-    plan = sample("compass", TARGET, HELD, POOL, (3, 25), np.random.default_rng(0))
-    assert plan.chosen.tolist() == [10, 0, 0]
-
-
-def test_random_draws_the_budget_without_repeats_and_own_only_nothing() -> None:
-    plan = sample("random", TARGET, HELD, POOL, (3, 12), np.random.default_rng(0))
-    assert len(set(plan.rows.tolist())) == 12
-    assert plan.chosen.sum() == 12
-    assert len(sample("own_only", TARGET, HELD, POOL, (3, 12), np.random.default_rng(0)).rows) == 0
-
-
-def test_same_stream_same_rows() -> None:
-    one, two = (sample("compass", TARGET, HELD, POOL, (3, 4), np.random.default_rng(5)) for _ in range(2))
+@pytest.mark.parametrize("name", NAMES)
+def test_same_stream_same_rows(name: str) -> None:
+    one, two = (sample(settings(name), random_problem(3), rng(5)) for _ in range(2))
     assert one.rows.tolist() == two.rows.tolist()
+    assert one.reasons == two.reasons
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_target_languages_own_pool_rows_are_not_there(name: str) -> None:
+    """Whether the pool holds rows of the target language itself, as it does for other targets, changes nothing."""
+    parts = settings(name, compass_plus=plus(shrinkage=True, water_filling=True, round_robin=True, duplicates=0.99))
+    there = pool([0, 1, 2] * 8, ["id", "tr", "et"] * 8)
+    target, own, distances = [0] * 6 + [1] * 3, [1, 2], {"id": 0.1, "tr": 0.2, "et": 0.3}
+    without = sample(parts, problem(target, own, there, 6, distances=distances), rng())
+    mine = pool([0, 1], ["sw", "sw"], seed=9)
+    texts = [*there.texts, *mine.texts]
+    joined = replace(
+        there,
+        clusters=np.concatenate([there.clusters, mine.clusters]),
+        vectors=np.concatenate([there.vectors, mine.vectors]),
+        texts=texts,
+        costs=np.ones(26, np.int64),
+        languages=np.concatenate([there.languages, np.full(2, 3, np.int32)]),
+        names=(*there.names, "sw"),
+    )
+    beside = sample(parts, problem(target, own, joined, 6, distances={"sw": 0.0} | distances), rng())
+    assert beside.rows.tolist() == without.rows.tolist()
+
+
+def test_a_budget_that_cannot_be_drawn_is_said_in_numbers() -> None:
+    there = pool([0, 1, 2] * 10, ["id"] * 30)
+    plan = sample(settings(), problem([0] * 6 + [1] * 4, [1] * 5, there, budget=25), rng())
+    assert plan.chosen.tolist() == [10, 0, 0]
+    assert (
+        "15 of the budget of 25 rows were not drawn: the clusters where something is missing hold no more. "
+        "The adapter is trained on what there is."
+    ) in plan.notes
+
+
+def test_few_prompts_are_a_warning_not_an_error() -> None:
+    plan = sample(settings(), problem([0], [1], pool([0, 1, 2] * 3, ["id"] * 9), budget=2), rng())
+    assert plan.notes[0].startswith("1 target prompts for 3 clusters: most shares rest on no or one prompt.")
+
+
+def test_a_cluster_that_nobody_is_in_is_no_trouble() -> None:
+    small = problem([0, 1, 0], [1], pool([0, 1] * 5, ["id"] * 10), budget=4, clusters=7)
+    for name in ("compass", "craft", "nearest", "compass_plus"):
+        assert sample(settings(name), small, rng()).chosen.sum() == 4
+
+
+@pytest.mark.parametrize("name", ["random", "compass", "nearest", "dsir", "craft", "compass_plus"])
+def test_identical_vectors_are_no_trouble(name: str) -> None:
+    small = random_problem(0)
+    same = np.ones_like(small.pool.vectors)
+    flat = replace(small, pool=replace(small.pool, vectors=same), target=replace(small.target, vectors=same[:20]))
+    parts = settings(name, compass_plus=plus(round_robin=True, duplicates=0.95))
+    assert len(sample(parts, flat, rng()).rows) == small.budget
+
+
+def test_a_pool_smaller_than_the_budget_is_refused_with_both_numbers() -> None:
+    small = problem([0, 1, 2], [1], pool([0, 1], ["id", "sw"]), budget=3)
+    with pytest.raises(DataFault, match="sw: the budget is 3, but the pool of other languages holds 1"):
+        sample(settings(), small, rng())
+    assert sample(settings("all"), small, rng()).chosen.sum() == 1, "no budget binds"
+
+
+def test_a_pool_of_the_target_language_alone_is_refused() -> None:
+    with pytest.raises(DataFault, match="holds 0"):
+        sample(settings(), problem([0], [1], pool([0, 1], ["sw", "sw"]), budget=1), rng())
+
+
+def test_vectors_that_are_not_finite_are_refused_by_name() -> None:
+    small = random_problem(0)
+    vectors = small.target.vectors.copy()
+    vectors[3, 0] = np.nan
+    with pytest.raises(DataFault, match=r"1 target vectors are not finite, the first that of 'text 3 of"):
+        sample(settings(), replace(small, target=replace(small.target, vectors=vectors)), rng())
+
+
+def test_nothing_asked_is_refused() -> None:
+    small = random_problem(0)
+    empty = Items(np.zeros(0, np.int32), [], np.zeros(0, np.int64), np.zeros((0, 6), np.float32))
+    with pytest.raises(DataFault, match="sw: has no target prompts"):
+        sample(settings(), replace(small, target=empty), rng())

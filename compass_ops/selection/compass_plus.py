@@ -1,0 +1,156 @@
+"""The project's own strategy: quotas by what is still missing, languages by affinity, rows by what is asked. Pure.
+
+Each part is a setting of its own, so that its worth can be measured: see ``sections.CompassPlusParams``.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from compass_ops.errors import DataFault
+from compass_ops.selection.nearest import distinct, near, ranked_candidates, round_robin
+from compass_ops.selection.problem import Choice, Problem, RowNumbers
+from compass_ops.selection.quotas import (
+    Counts,
+    Shares,
+    fill,
+    language_quotas,
+    semantic_gap,
+    shares,
+    shrunken,
+    water_fill,
+)
+from compass_ops.selection.strategies import supply
+from compass_ops.selection_sections import CompassPlusParams
+
+
+@dataclass(frozen=True)
+class _Cluster:
+    """One cluster's part of the choice: its rows of the pool, what may be spent, and per language if it matters."""
+
+    number: int
+    rows: RowNumbers
+    quota: int
+    by_language: Counts | None
+
+
+def compass_plus(settings: CompassPlusParams) -> Callable[[Problem, np.random.Generator], Choice]:
+    """Return the strategy with these parts."""
+
+    def choose(problem: Problem, rng: np.random.Generator) -> Choice:
+        asked = _asked(problem, settings)
+        quota = _cluster_quotas(problem, settings, asked)
+        languages = _language_quotas(problem, settings, quota)
+        rows: list[int] = []
+        reasons: list[str] = []
+        repeated = carried = 0
+        for number, n in enumerate(quota):
+            if not n:
+                continue
+            own = None if languages is None else languages[number]
+            part = _Cluster(number, problem.members(number), int(n) + carried, own)
+            taken, again = _take(problem, part, settings, rng)
+            share = f"cluster {number}: {asked[number]:.1%} of what is asked"
+            reasons += [f"{share}, {_why(problem, row, item)}" for row, item in taken]
+            rows += [row for row, _ in taken]
+            repeated += again
+            carried = part.quota - int(problem.pool.costs[[row for row, _ in taken]].sum())
+        return Choice(np.array(rows, np.int64), reasons, quota, _notes(problem, settings, quota, repeated))
+
+    return choose
+
+
+def _asked(problem: Problem, settings: CompassPlusParams) -> Shares:
+    """Return what is asked of each cluster, float64 (K,): the target's shares, shrunken towards the pool's."""
+    target = shares(problem.target.clusters, problem.clusters)
+    if not settings.shrinkage:
+        return target
+    prior = shares(problem.pool.clusters[problem.eligible], problem.clusters)
+    return shrunken(target, prior, len(problem.target))
+
+
+def _cluster_quotas(problem: Problem, settings: CompassPlusParams, asked: Shares) -> Counts:
+    there = supply(problem)
+    if settings.water_filling:
+        return water_fill(asked, problem.cluster_costs(problem.own), there, problem.budget)
+    return fill(semantic_gap(asked, shares(problem.own.clusters, problem.clusters)), there, problem.budget)
+
+
+def _language_quotas(problem: Problem, settings: CompassPlusParams, quota: Counts) -> Counts | None:
+    """Divide the clusters' quotas over languages, int64 (K, L); None where languages do not matter."""
+    if settings.affinity == 0 and settings.language_cap == 1:
+        return None
+    pool = problem.pool
+    distance = np.zeros(len(pool.names))
+    if settings.affinity > 0:
+        if problem.distances is None:
+            raise DataFault(problem.language, "has no distances to the pool's languages.")
+        distance = np.array([problem.distances.values.get(name, 0.0) for name in pool.names])
+    there = np.zeros((problem.clusters, len(pool.names)), np.int64)
+    rows = np.flatnonzero(problem.eligible)
+    np.add.at(there, (pool.clusters[rows], pool.languages[rows]), pool.costs[rows])
+    most = int(settings.language_cap * problem.budget)
+    return language_quotas(quota, np.exp(-settings.affinity * distance), there, most)
+
+
+def _take(
+    problem: Problem, part: _Cluster, settings: CompassPlusParams, rng: np.random.Generator
+) -> tuple[list[tuple[int, int | None]], int]:
+    """Return the rows of one cluster with the target item that each is for, and how many repeat another one."""
+    items = np.flatnonzero(problem.target.clusters == part.number)
+    vectors, costs = problem.pool.vectors[part.rows], problem.pool.costs[part.rows]
+    if settings.round_robin and len(items):
+        items = items[rng.permutation(len(items))]
+        ranked = ranked_candidates(problem.target.vectors[items], vectors, len(part.rows))
+    else:
+        items = np.zeros(0, np.int64)
+        ranked = rng.permutation(len(part.rows)).reshape(1, -1)
+    fresh = None if settings.duplicates is None else distinct(vectors, settings.duplicates)
+    left = None if part.by_language is None else part.by_language.copy()
+    taken = round_robin(ranked, costs, part.quota, _admission(problem, part, left, fresh))
+    first, rest = len(taken), part.quota - int(costs[[row for row, _ in taken]].sum())
+    if fresh is not None and rest > 0:
+        again = _admission(problem, part, left, None)
+        taken += round_robin(ranked, costs, rest, again, used={row for row, _ in taken})
+    rows = [(int(part.rows[row]), int(items[item]) if len(items) else None) for row, item in taken]
+    return rows, len(taken) - first
+
+
+def _admission(
+    problem: Problem, part: _Cluster, left: Counts | None, fresh: Callable[[int], bool] | None
+) -> Callable[[int], bool]:
+    """Return a rule that admits what is fresh and in a language with something left, and counts it there.
+
+    The last row of a language may exceed its quota; the cluster's is kept by the round robin.
+    """
+    languages, costs = problem.pool.languages[part.rows], problem.pool.costs[part.rows]
+
+    def admits(candidate: int) -> bool:
+        if left is not None and left[languages[candidate]] <= 0:
+            return False
+        if fresh is not None and not fresh(candidate):
+            return False
+        if left is not None:
+            left[languages[candidate]] -= costs[candidate]
+        return True
+
+    return admits
+
+
+def _why(problem: Problem, row: int, item: int | None) -> str:
+    return "at random" if item is None else near(problem, item, row)
+
+
+def _notes(problem: Problem, settings: CompassPlusParams, quota: Counts, repeated: int) -> tuple[str, ...]:
+    notes: list[str] = []
+    if settings.affinity > 0 and problem.distances is not None:
+        notes += problem.distances.notes
+    if not quota.any():
+        notes.append("No cluster lacks anything: the language's own data cover what is asked.")
+    if repeated:
+        notes.append(
+            f"{repeated} rows are as good as another chosen one (cosine above {settings.duplicates}): their "
+            "clusters have nothing else left."
+        )
+    return tuple(notes)

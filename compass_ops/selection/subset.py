@@ -1,0 +1,124 @@
+"""Stage sample: the files of earlier stages as problems of choice, and each language's subset and plan."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from compass_ops.errors import DataFault
+from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of, with_reasons
+from compass_ops.selection.distances import distances_needed, language_distances
+from compass_ops.selection.langrank import matrix_from_json
+from compass_ops.selection.problem import Held, Pool, Problem
+from compass_ops.selection_sections import SampleParams
+from compass_ops.storage import (
+    read_array,
+    read_json,
+    read_table,
+    tree_digest,
+    value_digest,
+    write_json,
+    write_table,
+)
+
+Costs = Callable[[pa.Table], NDArray[np.int64]]
+
+
+def row_costs(table: pa.Table) -> NDArray[np.int64]:
+    """Return int64 (n,): each row costs 1."""
+    return np.ones(table.num_rows, np.int64)
+
+
+@dataclass(frozen=True)
+class SelectionFiles:
+    """What the stages before left.
+
+    Attributes
+    ----------
+    records, vectors, clusters : Path
+        Folders of the stages ingest, embed and cluster.
+    costs : callable, table of n records -> int64 (n,)
+        What each row takes of a budget.
+    """
+
+    records: Path
+    vectors: Path
+    clusters: Path
+    costs: Costs = row_costs
+
+    def rows(self, role: str, language: str) -> Rows:
+        """Return a language's records of a role with their clusters."""
+        table = read_table(self.records / role / f"{language}.parquet")
+        return Rows(table, read_array(self.clusters / "assignments" / role / f"{language}.npy"))
+
+    @cached_property
+    def pool(self) -> tuple[pa.Table, Pool]:
+        """The auxiliary rows of all languages: records, and what a strategy sees of them."""
+        names = sorted(file.stem for file in (self.records / "auxiliary").glob("*.parquet"))
+        parts = [self.rows("auxiliary", name) for name in names]
+        joined = Rows(pa.concat_tables([p.table for p in parts]), np.concatenate([p.clusters for p in parts]))
+        vectors = np.concatenate([read_array(self.vectors / "auxiliary" / f"{name}.npy") for name in names])
+        return joined.table, pool_of(joined, vectors, self.costs(joined.table))
+
+    def problem(self, language: str, settings: SampleParams) -> Problem:
+        """Return a language's problem of choice; ``DataFault`` if ingest left the language out."""
+        state = read_json(self.records / "languages.json")[language]
+        if state["status"] == "failed":
+            raise DataFault(language, state["reason"])
+        target, own = self.rows("target", language), self.rows("own", language)
+        vectors = read_array(self.vectors / "target" / f"{language}.npy")
+        held = Held(own.clusters, own.table.column("prompt").to_pylist(), self.costs(own.table))
+        count = len(read_array(self.clusters / "centroids.npy", mapped=True))
+        asked = items_of(target, vectors, self.costs(target.table))
+        problem = Problem(language, asked, held, self.pool[1], count, settings.budget_of(language))
+        return with_distances(problem, settings)
+
+    def digest(self, language: str, settings: SampleParams) -> str:
+        """Digest everything that a language's choice depends on but the seed and the costs."""
+        shared = [self.records / "auxiliary", self.vectors / "auxiliary", self.clusters / "assignments" / "auxiliary"]
+        private = [
+            path
+            for role in ("target", "own")
+            for path in (
+                self.records / role / f"{language}.parquet",
+                self.vectors / role / f"{language}.npy",
+                self.clusters / "assignments" / role / f"{language}.npy",
+            )
+        ]
+        files = [tree_digest(path) if path.exists() else "none" for path in (*shared, *private)]
+        matrix = _matrix_file(settings)
+        parts = settings.model_dump(exclude={"overrides", "budget", "transfer_matrix"})
+        learned = None if matrix is None else tree_digest(matrix)
+        return value_digest([files, learned, parts, settings.budget_of(language)])
+
+
+def with_distances(problem: Problem, settings: SampleParams) -> Problem:
+    """Return the problem with the distances between languages that its strategy needs, if any."""
+    kind = distances_needed(settings)
+    if kind is None:
+        return problem
+    own = [*problem.target.texts, *problem.own.texts]
+    file = _matrix_file(settings)
+    matrix = None if file is None else matrix_from_json(read_json(file))
+    return replace(problem, distances=language_distances(kind, problem.language, own, problem.pool, matrix))
+
+
+def _matrix_file(settings: SampleParams) -> Path | None:
+    """Return where the transfer matrix lies, if the strategy is trained on one."""
+    ranked = settings.strategy == "langrank" and settings.transfer_matrix is not None
+    return Path(str(settings.transfer_matrix)) if ranked else None
+
+
+def write_subset(
+    files: SelectionFiles, language: str, settings: SampleParams, rng: np.random.Generator, folder: Path
+) -> None:
+    """Choose for one language and write ``subset.parquet`` (its own rows, then the chosen ones) and ``plan.json``."""
+    problem, own = files.problem(language, settings), files.rows("own", language)
+    chosen, plan = choose(settings, problem, files.pool[0], rng)
+    subset = pa.concat_tables([with_reasons(own, ["own data"] * len(own.clusters)), chosen])
+    write_table(folder / "subset.parquet", subset)
+    write_json(folder / "plan.json", plan_record(settings, problem, plan))

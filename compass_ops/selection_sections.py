@@ -1,0 +1,89 @@
+"""The sections of ``params.yaml`` for the stages embed, cluster and sample."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from compass_ops.sections import Count, Section
+
+
+class EmbedParams(Section):
+    """Texts to vectors."""
+
+    prefix: str = Field(description='Give the text before each prompt ("query: " for E5 models), or "".')
+    batch_rows: Count = Field(description="Set the texts per batch.")
+
+
+class ClusterParams(Section):
+    """Clusters of the pool."""
+
+    clusters: Count = Field(description="Set K, the number of clusters; 20 to 40 suit a few hundred target prompts.")
+    fit_rows: Count = Field(description="Set the rows that K-Means is fitted on; the rest is assigned.")
+
+
+class SampleOverride(Section):
+    """What one language has otherwise."""
+
+    budget: Count = Field(description="Set the auxiliary data for this language, in sample.unit.")
+
+
+StrategyName = Literal[
+    "own_only",
+    "random",
+    "all",
+    "langsim",
+    "langrank",
+    "compass",
+    "nearest",
+    "dsir",
+    "craft",
+    "compass_plus",
+]
+
+
+class CompassPlusParams(Section):
+    """The parts of `compass_plus`, each on its own."""
+
+    shrinkage: bool = Field(description="Say whether the target's histogram is shrunken towards the pool's.")
+    water_filling: bool = Field(
+        description="Choose true for quotas that fill up what is missing, false for quotas in proportion to the gap."
+    )
+    affinity: Annotated[float, Field(ge=0)] = Field(
+        description="Set how much near languages are preferred, weight exp(-affinity x distance); 0 for not at all."
+    )
+    distance: Literal["uriel", "ngrams"] = Field(
+        description="Choose uriel (URIEL+, needs `pip install 'compass_ops[baselines]'`) or ngrams (the texts' own)."
+    )
+    language_cap: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Set the most of the budget that one language may take, such as 0.4; 1 for no cap."
+    )
+    round_robin: bool = Field(
+        description="Choose true for the rows nearest to each target prompt in turn, false for rows at random."
+    )
+    duplicates: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        description="Set the cosine above which a row repeats another chosen one, such as 0.95, or null."
+    )
+
+
+class SampleParams(Section):
+    """Choice of auxiliary data."""
+
+    strategy: StrategyName = Field(description='Choose a strategy; README "Choosing data" says what each does.')
+    budget: Count = Field(description="Set the auxiliary rows to draw per language, or tokens by sample.unit.")
+    unit: Literal["rows", "tokens"] = Field(description="Choose what the budget counts: rows or tokens.")
+    overrides: dict[str, SampleOverride] = Field(description="Map languages to other budgets, or give {}.")
+    languages: Count = Field(description="Set how many nearest languages langsim and langrank draw from, such as 3.")
+    transfer_matrix: str | None = Field(
+        description="Name the transfer matrix that langrank is trained on, see benchmarks/selection, or give null."
+    )
+    compass_plus: CompassPlusParams = Field(description="Give the parts of compass_plus.")
+
+    @model_validator(mode="after")
+    def _has_matrix(self) -> Self:
+        if self.strategy == "langrank" and self.transfer_matrix is None:
+            raise ValueError("must have a transfer_matrix where strategy is langrank; got null")
+        return self
+
+    def budget_of(self, language: str) -> int:
+        """Return a language's budget."""
+        return self.overrides[language].budget if language in self.overrides else self.budget

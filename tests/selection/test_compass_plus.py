@@ -1,0 +1,115 @@
+"""Each part of compass_plus does what it says, alone and together, and is off when it is off."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compass_ops.errors import DataFault
+from compass_ops.selection.compass_plus import compass_plus
+from compass_ops.selection.problem import Choice, Problem
+from compass_ops.selection.quotas import shares, shrunken
+from compass_ops.selection.strategies import compass
+from tests.selection.oracles import nearest_in_turn
+from tests.selection.problems import costly, plus, pool, problem, random_problem
+
+ALL = {
+    "shrinkage": True, "water_filling": True, "affinity": 1.0, "language_cap": 0.5, "round_robin": True,
+    "duplicates": 0.95,
+}  # fmt: skip
+
+
+def chosen(problem: Problem, **parts: Any) -> Choice:
+    return compass_plus(plus(**parts))(problem, np.random.default_rng(0))
+
+
+def test_with_every_part_off_it_is_compass() -> None:
+    for seed in range(5):
+        one, other = chosen(random_problem(seed)), compass(random_problem(seed), np.random.default_rng(0))
+        assert one.quota is not None
+        assert other.quota is not None
+        assert one.quota.tolist() == other.quota.tolist()
+        assert sorted(one.rows.tolist()) == sorted(other.rows.tolist())
+
+
+def test_shrinkage_asks_a_little_of_what_nobody_asked() -> None:
+    there = pool([0, 1, 2] * 40, ["id", "tr", "et"] * 40)
+    small = problem([0] * 6 + [1] * 4, [0], there, budget=60)
+    assert chosen(small, water_filling=True).quota.tolist()[2] == 0  # type: ignore[union-attr]
+    quota = chosen(small, water_filling=True, shrinkage=True).quota
+    p = shrunken(shares(small.target.clusters, 3), np.full(3, 1 / 3), 10)
+    assert quota is not None
+    assert quota[2] == pytest.approx(61 * p[2], abs=1)
+
+
+def test_water_filling_counts_what_is_held_in_rows() -> None:
+    """Half the own rows cover a cluster; its share alone says nothing of how few they are."""
+    there = pool([0, 1] * 50, ["id"] * 100)
+    few = problem([0, 1], [0, 0], there, budget=20, clusters=2)
+    assert chosen(few).quota.tolist() == [0, 20]  # type: ignore[union-attr]
+    assert chosen(few, water_filling=True).quota.tolist() == [9, 11]  # type: ignore[union-attr]
+
+
+def test_near_languages_are_preferred_by_their_affinity() -> None:
+    there = pool([0] * 60, ["et", "id", "tr"] * 20)
+    small = problem([0], [1], there, budget=12, distances={"et": 0.0, "id": float(np.log(2)), "tr": float(np.log(4))})
+    rows = chosen(small, affinity=1.0).rows
+    assert np.bincount(there.languages[rows]).tolist() == [7, 3, 2], "4 : 2 : 1, by largest remainder"
+
+
+def test_no_language_takes_more_than_its_cap() -> None:
+    there = pool([0, 1] * 30, ["et"] * 50 + ["id"] * 10)
+    small = problem([0, 1], [2], there, budget=10)
+    assert np.bincount(there.languages[chosen(small, language_cap=0.6).rows]).tolist() == [6, 4]
+
+
+def test_round_robin_serves_each_prompt_of_the_cluster_in_turn() -> None:
+    small = random_problem(3)
+    rows = chosen(small, round_robin=True).rows
+    order = np.flatnonzero(small.target.clusters == 0)[
+        np.random.default_rng(0).permutation(int((small.target.clusters == 0).sum()))
+    ]
+    members = small.members(0)
+    taken = nearest_in_turn(small.target.vectors[order], small.pool.vectors[members], 12)  # type: ignore[arg-type]
+    own = [row for row in rows if small.pool.clusters[row] == 0]
+    assert own == [int(members[row]) for row, _ in taken][: len(own)]
+
+
+def test_near_duplicates_are_taken_last_and_told() -> None:
+    there = pool([0] * 6, ["id"] * 6)
+    vectors = there.vectors.copy()
+    vectors[1:4] = vectors[0]
+    small = replace(problem([0], [1], there, budget=4), pool=replace(there, vectors=vectors))
+    assert len(set(chosen(small, duplicates=0.999).rows.tolist()) & {0, 1, 2, 3}) == 2
+    choice = chosen(small, duplicates=0.999)
+    assert len(choice.rows) == 4
+    assert choice.notes == (
+        "1 rows are as good as another chosen one (cosine above 0.999): their clusters have nothing else left.",
+    )
+    assert len(set(chosen(replace(small, budget=3), duplicates=0.999).rows.tolist()) & {0, 1, 2, 3}) == 1
+
+
+def test_all_parts_together_keep_the_budget_in_rows_and_tokens() -> None:
+    for seed in range(10):
+        small = random_problem(seed)
+        choice = chosen(small, **ALL)
+        assert len(choice.rows) == len(set(choice.rows.tolist())) == len(choice.reasons)
+        assert 6 <= len(choice.rows) <= small.budget
+        assert small.eligible[choice.rows].all()
+        dear = costly(replace(small, budget=40), np.random.default_rng(seed).integers(1, 7, 60).tolist())
+        assert 20 <= dear.pool.costs[chosen(dear, **ALL).rows].sum() <= 40
+
+
+def test_reasons_say_what_is_asked_and_whom_a_row_serves() -> None:
+    reason = chosen(random_problem(0), round_robin=True).reasons[0]
+    assert reason.startswith("cluster 0: ")
+    assert "of what is asked, near “text " in reason
+    assert chosen(random_problem(0)).reasons[0].endswith("of what is asked, at random")
+
+
+def test_it_says_when_nothing_is_missing_and_needs_distances_for_affinity() -> None:
+    there = pool([0, 1] * 5, ["id"] * 10)
+    assert chosen(problem([0, 1], [0, 1], there, budget=4)).notes[0].startswith("No cluster lacks anything")
+    with pytest.raises(DataFault, match="has no distances"):
+        chosen(problem([0, 1], [0], there, budget=4), affinity=1.0)
