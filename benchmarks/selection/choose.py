@@ -1,0 +1,114 @@
+"""What each variant chooses for each language and seed, with what can be said of it before training."""
+
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks.selection.measures import duplicate_share, energy_distance, held_out
+from benchmarks.selection.settings import Comparison, cells, load_comparison
+from compass_ops.fanout import fan_out
+from compass_ops.params import load_params
+from compass_ops.seeding import generator
+from compass_ops.selection.choose import choose, plan_record, with_reasons
+from compass_ops.selection.problem import Items
+from compass_ops.selection.subset import SelectionFiles
+from compass_ops.storage import read_array, tree_digest, value_digest, write_json, write_table
+from pipelines._stage import MEMO, path_option, stage
+
+FORMAT = 1
+_CODE = Path(__file__).parents[2] / "compass_ops" / "selection"
+
+
+@dataclass(frozen=True)
+class Chooser:
+    """What all choices have in common.
+
+    Attributes
+    ----------
+    comparison : Comparison
+    records, vectors, clusterings, matrix : Path
+        What the stages before left; ``vectors`` are the embedder's own, which distances are measured on.
+    """
+
+    comparison: Comparison
+    records: Path
+    vectors: Path
+    clusterings: Path
+    matrix: Path
+
+    @cached_property
+    def files(self) -> dict[str, SelectionFiles]:
+        """The selection's files under each clustering."""
+        return {
+            name: SelectionFiles(self.records, self.clusterings / name / "vectors", self.clusterings / name)
+            for name in self.comparison.clusterings
+        }
+
+    @cached_property
+    def pool_vectors(self) -> NDArray[np.float32]:
+        """The embedder's vectors of the pool, in the order of its rows."""
+        return np.concatenate([read_array(file) for file in sorted((self.vectors / "auxiliary").glob("*.npy"))])
+
+    def files_of(self, name: str) -> SelectionFiles:
+        """Return the files that a variant chooses from."""
+        return self.files[self.comparison.variants[name].clustering]
+
+    def digest(self, name: str, language: str) -> str:
+        """Digest what a variant's choice for a language depends on, the code of selection too."""
+        own = self.files_of(name).digest(language, self.comparison.sample(name, self.matrix))
+        return value_digest([own, tree_digest(_CODE), self.comparison.held_out])
+
+    def make(self, cell: str, folder: Path) -> None:
+        """Write ``subset.parquet``, ``plan.json`` and ``measures.json`` of a cell."""
+        name, language, seed = cell.split("/")
+        settings, files = self.comparison.sample(name, self.matrix), self.files_of(name)
+        whole = files.problem(language, settings)
+        unseen = held_out(whole.target.texts, self.comparison.held_out)
+        problem = replace(whole, target=_taken(whole.target, ~unseen))
+        start = time.perf_counter()
+        chosen, plan = choose(settings, problem, files.pool[0], generator(int(seed), "comparison", language))
+        seconds = time.perf_counter() - start
+        own = files.rows("own", language)
+        subset = pa.concat_tables([with_reasons(own, ["own data"] * len(own.clusters)), chosen])
+        write_table(folder / "subset.parquet", subset)
+        write_json(folder / "plan.json", plan_record(settings, problem, plan))
+        write_json(folder / "measures.json", {"seconds": seconds} | self._measures(language, unseen, plan.rows))
+
+    def _measures(self, language: str, unseen: NDArray[np.bool_], rows: NDArray[np.int64]) -> dict[str, float]:
+        """Measure what would be trained on against the prompts that no strategy saw."""
+        asked = read_array(self.vectors / "target" / f"{language}.npy")[unseen]
+        chosen = self.pool_vectors[rows]
+        trained = np.concatenate([read_array(self.vectors / "own" / f"{language}.npy"), chosen])
+        return {"energy_distance": energy_distance(trained, asked), "duplicates": duplicate_share(chosen)}
+
+
+@stage
+@path_option("--records")
+@path_option("--vectors")
+@path_option("--clusterings")
+@path_option("--matrix")
+@path_option("--out")
+def main(out: Path, **inputs: Path) -> None:
+    """Choose for every cell; a cell is remembered under its inputs and the code of selection."""
+    chooser = Chooser(load_comparison(), **inputs)
+    languages = load_params().project.languages
+    digests = {(name, tag): chooser.digest(name, tag) for name in chooser.comparison.variants for tag in languages}
+    inputs_of = {
+        cell: value_digest([digests[tuple(cell.split("/")[:2])], cell.split("/")[2]])
+        for cell in cells(chooser.comparison, languages)
+    }
+    fan_out(("compare-choose", FORMAT), inputs_of, chooser.make, out, MEMO)
+
+
+def _taken(items: Items, mask: NDArray[np.bool_]) -> Items:
+    texts = [text for text, kept in zip(items.texts, mask, strict=True) if kept]
+    return Items(items.clusters[mask], texts, items.costs[mask], items.vectors[mask])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,70 @@
+"""The comparison's tables as Markdown, from the summaries alone. Pure."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.selection.summary import ABLATION, OWN
+
+Summaries = Mapping[str, Mapping[str, Any]]
+_COLUMNS = (
+    "| strategy | accuracy | 95 % over languages | margin | distance | repeats | tokens | vs random | "
+    "compass_plus vs it | p | p (Holm) | d |\n"
+    "| :-- | --: | :-: | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
+)
+
+
+def tables(dev: Summaries, results: Summaries) -> str:
+    """Return all tables: the gate half first where it was looked at, then dev with the ablations."""
+    parts = []
+    for dataset in sorted({*dev, *results}):
+        parts.append(f"### {dataset}\n")
+        if dataset in results:
+            parts.append(f"Gate half.\n\n{_table(results[dataset], ablations=False)}\n")
+        if dataset in dev:
+            parts.append(
+                f"Dev half, on which variants and the default were chosen.\n\n{_table(dev[dataset], ablations=True)}\n"
+            )
+        parts.append(_languages(results.get(dataset) or dev[dataset]))
+    return "\n".join(parts) if parts else "Nothing has been run yet.\n"
+
+
+def _table(summary: Mapping[str, Any], *, ablations: bool) -> str:
+    names = [name for name in summary if ablations or not name.startswith(ABLATION)]
+    names.sort(key=lambda name: (name.startswith(ABLATION), -summary[name]["mean_accuracy"]))
+    return "\n".join([_COLUMNS, *(_row(name, summary[name]) for name in names)])
+
+
+def _row(name: str, entry: Mapping[str, Any]) -> str:
+    random, own = entry.get("vs_random"), entry.get("compass_plus_vs")
+    low, high = entry["ci95"]
+    shown = [
+        f"**{name}**" if name == OWN else name,
+        f"{entry['mean_accuracy']:.3f}",
+        f"[{low:.3f}, {high:.3f}]",
+        f"{entry['mean_margin']:+.2f}",
+        f"{entry['energy_distance']:.3f}" if entry["train_tokens"] else "",
+        f"{entry['duplicates']:.0%}" if entry["train_tokens"] else "",
+        f"{entry['train_tokens'] / 1000:.0f}k",
+        f"{random['diff']:+.3f}" if random else "",
+        f"{own['diff']:+.3f}" if own else "",
+        _p(own["p"]) if own else "",
+        _p(own["p_holm"]) if own else "",
+        f"{own['d']:.2f}" if own and own["d"] is not None else "",
+    ]
+    return f"| {' | '.join(shown)} |"
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
+
+
+def _languages(summary: Mapping[str, Any]) -> str:
+    """Return accuracy by language, with the limits that its items allow."""
+    names = [name for name in summary if not name.startswith(ABLATION)]
+    languages = sorted(next(iter(summary.values()))["per_language"])
+    lines = [f"| language | {' | '.join(names)} |", f"| :-- |{' :-: |' * len(names)}"]
+    for language in languages:
+        cells = [summary[name]["per_language"][language] for name in names]
+        shown = [f"{cell['accuracy']:.3f} [{cell['low']:.2f}, {cell['high']:.2f}]" for cell in cells]
+        lines.append(f"| {language} | {' | '.join(shown)} |")
+    return "\n".join(["<details><summary>By language</summary>\n", *lines, "\n</details>\n"])

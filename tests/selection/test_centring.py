@@ -1,0 +1,45 @@
+"""Language means are the pool's; what is removed is the language, not what it asks."""
+
+import numpy as np
+import pytest
+
+from compass_ops.selection.centring import centred, language_means
+from compass_ops.selection.cluster import assign, fit_centroids, health
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_means_by_hand_and_for_languages_with_few_rows() -> None:
+    pool = {"id": np.array([[1, 0], [0, 1]], np.float32), "tr": np.array([[1, 0], [1, 0]], np.float32)}
+    pool["sw"] = np.array([[0, 1]], np.float32)
+    means = language_means(pool, least=2)
+    assert means["id"].tolist() == [0.5, 0.5]
+    assert means[""].tolist() == [0.75, 0.25]
+    assert "sw" not in means
+    assert centred(pool["sw"], means, "sw")[0] == pytest.approx(unit(np.array([[-0.75, 0.75]]))[0])
+
+
+def test_a_vector_that_is_its_mean_stays() -> None:
+    means = {"": np.array([1, 0], np.float32)}
+    assert centred(np.array([[1, 0]], np.float32), means, "sw").tolist() == [[1, 0]]
+
+
+def test_clusters_of_languages_become_clusters_of_topics() -> None:
+    rng = np.random.default_rng(0)
+    topics, tongues = np.eye(12)[:3], np.eye(12)[3:6] * 2
+    labels = rng.integers(0, 3, 300), rng.integers(0, 3, 300)
+    vectors = unit(topics[labels[0]] + tongues[labels[1]] + 0.1 * rng.standard_normal((300, 12)))
+    names = np.array(["id", "sw", "tr"])[labels[1]]
+    pool = {name: vectors[names == name] for name in ("id", "sw", "tr")}
+    means = language_means(pool, least=5)
+    moved = np.zeros_like(vectors)
+    for name in pool:
+        moved[names == name] = centred(pool[name], means, name)
+    found = []
+    for each in (vectors, moved):
+        clusters = assign(each, fit_centroids(each, 3, 300, np.random.default_rng(0)))
+        found.append(health(each, clusters, names, np.random.default_rng(0)).language_information)
+    assert found[0] > 0.9
+    assert found[1] < 0.05
