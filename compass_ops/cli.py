@@ -95,6 +95,18 @@ def tick() -> None:
 
 
 @main.command()
+@click.argument("language")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: the plan with every cluster.")
+def plan(language: str, as_json: bool) -> None:
+    """Show what was chosen for LANGUAGE in the last run and why: clusters by gap, languages drawn, examples."""
+    from compass_ops.monitoring.coverage import plan_text, read_plan
+    from compass_ops.registry.location import project_root
+
+    found = read_plan(project_root(), language)
+    click.echo(json.dumps(found, indent=1, ensure_ascii=False) if as_json else plan_text(found))
+
+
+@main.command()
 @click.option(
     "--write",
     "file",

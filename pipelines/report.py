@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from compass_ops.errors import CompassError
+from compass_ops.monitoring.coverage import write_coverage_pages
 from compass_ops.monitoring.fleet import summary_table, write_fleet_page
 from compass_ops.monitoring.gather import failures, fleet_rows
 from pipelines._stage import path_option, stage
@@ -27,6 +28,7 @@ def main(out: Path, **inputs: Path) -> None:
     rows = fleet_rows(inputs, out)
     page = out / "index.html"
     write_fleet_page(rows, Path.cwd().name, page)
+    write_coverage_pages(inputs["sample"], out / "plans")
     click.echo(f"{summary_table(rows)}\n\nOpen {page}")
     failed = failures(rows)
     if failed:

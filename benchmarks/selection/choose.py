@@ -97,9 +97,9 @@ def main(out: Path, **inputs: Path) -> None:
     """Choose for every cell; a cell is remembered under its inputs and the code of selection."""
     chooser = Chooser(load_comparison(), **inputs)
     languages = load_params().project.languages
-    digests = {(name, tag): chooser.digest(name, tag) for name in chooser.comparison.variants for tag in languages}
+    digests = {f"{name}/{tag}": chooser.digest(name, tag) for name in chooser.comparison.variants for tag in languages}
     inputs_of = {
-        cell: value_digest([digests[tuple(cell.split("/")[:2])], cell.split("/")[2]])
+        cell: value_digest([digests[cell.rpartition("/")[0]], cell.rpartition("/")[2]])
         for cell in cells(chooser.comparison, languages)
     }
     fan_out(("compare-choose", FORMAT), inputs_of, chooser.make, out, MEMO)

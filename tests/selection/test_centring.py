@@ -7,7 +7,7 @@ from compass_ops.selection.centring import centred, language_means
 from compass_ops.selection.cluster import assign, fit_centroids, health
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+def unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 

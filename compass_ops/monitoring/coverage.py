@@ -1,0 +1,117 @@
+"""One language's plan as people read it: a self-contained HTML page, and a table for the terminal."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined, Template
+
+from compass_ops.errors import CompassError
+from compass_ops.storage import fresh_folder, read_json, write_bytes
+
+_COLUMNS = (
+    "cluster",
+    "asked",
+    "covered",
+    "after",
+    "gap",
+    "quota",
+    "supply",
+    "chosen",
+    "languages drawn",
+    "asked there",
+)
+_WIDE = 40  # characters of an example in the terminal
+_LANGUAGES = 4  # named in the terminal
+
+Plan = Mapping[str, Any]
+
+
+def by_gap(plan: Plan) -> list[dict[str, Any]]:
+    """Return the clusters of ``plan.json``, the largest gap first, then those asked most."""
+    return sorted(plan["clusters"], key=lambda one: (-one["gap"], -one["target_share"], one["cluster"]))
+
+
+def coverage_page(plan: Plan) -> str:
+    """Return the page of a plan as ``plan.json`` holds it; everything from data is escaped, nothing is fetched."""
+    clusters = by_gap(plan)
+    most = max((one[key] for one in clusters for key in ("target_share", "held_share", "share_after")), default=0.0)
+    return _template().render(plan=plan, clusters=clusters, most=max(most, 1e-9), sentence=headline(plan))
+
+
+def write_coverage_pages(sample: Path, out: Path) -> None:
+    """Write ``out/<language>.html`` for every language that the stage sample left a plan of."""
+    with fresh_folder(out) as aside:
+        for file in sorted(sample.glob("*/plan.json")):
+            write_bytes(aside / f"{file.parent.name}.html", coverage_page(read_json(file)).encode())
+
+
+def headline(plan: Plan) -> str:
+    """Say in a sentence what was chosen."""
+    kept = sum(min(one["target_share"], one["held_share"]) for one in plan["clusters"])
+    after = sum(min(one["target_share"], one["share_after"]) for one in plan["clusters"])
+    drawn = ", ".join(f"{name} {count}" for name, count in plan["languages"].items()) or "none"
+    return (
+        f"{plan['rows']} rows by {plan['strategy']} ({plan['chosen']} of {plan['budget']} {plan['unit']}), from: "
+        f"{drawn}. "
+        f"Training data and what is asked overlap by {kept:.0%} without them and by {after:.0%} with them."
+    )
+
+
+def plan_text(plan: Plan) -> str:
+    """Return the plan for the terminal: a sentence, notes, and a line per cluster that is asked, held or drawn from."""
+    shown = [one for one in by_gap(plan) if one["target_share"] or one["held_share"] or one["chosen"]]
+    lines = [_COLUMNS, *(_cells(one) for one in shown)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
+    table = [_line(line, widths) for line in lines]
+    quiet = len(plan["clusters"]) - len(shown)
+    rest = [f"{quiet} more clusters are neither asked nor held nor drawn from."] if quiet else []
+    return "\n".join(
+        [f"{plan['language']}: {headline(plan)}", *(f"Note: {note}" for note in plan["notes"]), "", *table, *rest]
+    )
+
+
+def read_plan(root: Path, language: str) -> dict[str, Any]:
+    """Read a language's plan of the last run; ``CompassError`` that names the languages there are."""
+    folder = root / "build" / "sample"
+    known = sorted(path.parent.name for path in folder.glob("*/plan.json"))
+    if language not in known:
+        there = f"There are: {', '.join(known)}." if known else "Run `dvc repro` to make one."
+        raise CompassError(f"{language}: the last run left no plan of this language. {there}")
+    plan: dict[str, Any] = read_json(folder / language / "plan.json")
+    return plan
+
+
+def _cells(one: Mapping[str, Any]) -> tuple[str, ...]:
+    languages = [f"{name} {count}" for name, count in one["languages"].items()]
+    rest = len(languages) - _LANGUAGES
+    drawn = ", ".join(languages[:_LANGUAGES]) + (f" and {rest} more" if rest > 0 else "")
+    example = next(iter([*one["examples"], *one["pool_examples"]]), "").replace("\n", " ")
+    return (
+        str(one["cluster"]),
+        *(f"{one[key]:.1%}" for key in ("target_share", "held_share", "share_after", "gap")),
+        *(str(one[key]) for key in ("quota", "supply", "chosen")),
+        drawn or "-",
+        example if len(example) <= _WIDE else f"{example[: _WIDE - 1]}…",
+    )
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    numbers = range(1, 8)
+    aligned = (
+        cell.rjust(w) if i in numbers else cell.ljust(w) for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+    )
+    return "  ".join(aligned).rstrip()
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}"
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["percent"] = _percent
+    return environment.from_string((files("compass_ops.monitoring") / "coverage.html").read_text("utf-8"))
