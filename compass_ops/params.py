@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import yaml
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from compass_ops.errors import ParamsError
@@ -41,7 +41,7 @@ class Params(Section):
     ingest: IngestParams
     base: BaseParams
     embed: EmbedParams
-    cluster: ClusterParams
+    cluster: ClusterParams = Field(description="Choose kind: kmeans or hdbscan.")
     sample: SampleParams
     train: TrainParams
     evaluate: EvaluateParams

@@ -14,11 +14,29 @@ class EmbedParams(Section):
     batch_rows: Count = Field(description="Set the texts per batch.")
 
 
-class ClusterParams(Section):
-    """Clusters of the pool."""
+class KMeansParams(Section):
+    """Round clusters of the pool, as many as are asked for."""
 
-    clusters: Count = Field(description="Set K, the number of clusters; 20 to 40 suit a few hundred target prompts.")
+    kind: Literal["kmeans"]
+    clusters: Count | Annotated[list[Count], Field(min_length=1)] = Field(
+        description="Set K, such as 30 (20 to 40 suit a few hundred target prompts), or list some to choose from."
+    )
     fit_rows: Count = Field(description="Set the rows that K-Means is fitted on; the rest is assigned.")
+
+
+class HdbscanParams(Section):
+    """Dense clusters of the pool, as many as there are."""
+
+    kind: Literal["hdbscan"]
+    smallest: Annotated[int, Field(ge=2)] = Field(
+        description="Set the rows of the sample that make a cluster, such as 30."
+    )
+    fit_rows: Count = Field(
+        description="Set the rows that HDBSCAN is fitted on, such as 5000: its time is quadratic; the rest is assigned."
+    )
+
+
+ClusterParams = Annotated[KMeansParams | HdbscanParams, Field(discriminator="kind")]
 
 
 class SampleOverride(Section):

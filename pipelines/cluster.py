@@ -3,6 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import click
 import numpy as np
 
 from compass_ops.params import load_params
@@ -21,14 +22,17 @@ def main(vectors: Path, out: Path) -> None:
     files = sorted((vectors / "auxiliary").glob("*.npy"))
     pool = np.concatenate([read_array(file, mapped=True) for file in files])
     rng = generator(params.project.seed, "cluster")
-    centroids = fit_centroids(pool, params.cluster.clusters, params.cluster.fit_rows, rng)
+    centroids = fit_centroids(pool, params.cluster, rng)
     languages = np.concatenate([np.full(len(read_array(file, mapped=True)), file.stem) for file in files])
     with fresh_folder(out) as aside:
         write_array(aside / "centroids.npy", centroids)
         for file in sorted(vectors.glob("*/*.npy")):
             clusters = assign(read_array(file, mapped=True), centroids)
             write_array(aside / "assignments" / file.parent.name / file.name, clusters)
-        write_json(aside / "health.json", asdict(health(pool, assign(pool, centroids), languages, rng)))
+        found = health(pool, centroids, languages, rng)
+        write_json(aside / "health.json", asdict(found))
+    for warning in found.warnings:
+        click.echo(f"Warning: {warning}", err=True)
 
 
 if __name__ == "__main__":

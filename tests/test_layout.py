@@ -68,6 +68,7 @@ PURE = {
     "": ["errors", "seeding", "sections", "selection_sections", "source_sections"],
     "corpus": ["decontaminate", "records"],
     "selection": [
+        "centring",
         "choose",
         "cluster",
         "compass_plus",
@@ -77,6 +78,7 @@ PURE = {
         "quotas",
         "sample",
         "strategies",
+        "validity",
     ],
     "training": ["batches", "ewc", "replay"],
     "evaluation": ["candidates", "decision", "gate", "items", "metrics", "score"],

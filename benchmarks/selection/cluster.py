@@ -35,12 +35,12 @@ def _write(vectors: Path, settings: Clustering, rng: np.random.Generator, out: P
         moved = centred(raw, means, file.stem) if settings.centred else raw
         write_array(out / "vectors" / file.parent.name / file.name, moved)
     joined = np.concatenate([read_array(out / "vectors" / "auxiliary" / f"{name}.npy") for name in pool])
-    centroids = fit_centroids(joined, settings.clusters, settings.fit_rows, rng)
+    centroids = fit_centroids(joined, settings.method, rng)
     write_array(out / "centroids.npy", centroids)
     for file in sorted((out / "vectors").glob("*/*.npy")):
         write_array(out / "assignments" / file.parent.name / file.name, assign(read_array(file), centroids))
     languages = np.concatenate([np.full(len(own), name) for name, own in pool.items()])
-    write_json(out / "health.json", asdict(health(joined, assign(joined, centroids), languages, rng)))
+    write_json(out / "health.json", asdict(health(joined, centroids, languages, rng)))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from compass_ops.errors import ParamsError
 from compass_ops.sections import Count, Section, Share
-from compass_ops.selection_sections import CompassPlusParams, SampleParams, StrategyName
+from compass_ops.selection_sections import ClusterParams, CompassPlusParams, SampleParams, StrategyName
 
 FILE = Path("comparison.yaml")
 WITHOUT_BUDGET = "all"
@@ -18,8 +18,7 @@ WITHOUT_BUDGET = "all"
 class Clustering(Section):
     """Clusters of the pool."""
 
-    clusters: Count
-    fit_rows: Count
+    method: ClusterParams
     centred: bool
 
 

@@ -1,13 +1,23 @@
-"""The only door to scikit-learn's clustering: centroids of the pool, assignments, health figures."""
+"""The only door to scikit-learn: centroids of the pool, assignments, and how good they are."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.metrics import normalized_mutual_info_score, silhouette_score
+from sklearn.cluster import HDBSCAN, KMeans
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
+
+from compass_ops.errors import ModelError, ParamsError
+from compass_ops.selection.validity import density_validity
+from compass_ops.selection_sections import HdbscanParams, KMeansParams
 
 _BLOCK = 65_536  # rows assigned at once: bounds memory, keeps the matrix product large
+_COLUMNS = 20  # HDBSCAN and DBCV compare densities, which mean little in more dimensions
+_JUDGED = 5_000  # rows: the silhouette is quadratic in them
+_DENSE = 2_000  # rows: DBCV keeps all their distances
+_RESAMPLES = 3
+
+Vectors = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -16,51 +26,74 @@ class Health:
 
     Attributes
     ----------
+    clusters : int
+        K.
     silhouette : float
         Mean silhouette of a sample of rows, in [-1, 1]; higher is better separated.
+    density_validity : float
+        DBCV of a sample of rows, in [-1, 1]; like the silhouette for clusters that are not round.
+    stability : float
+        Mean adjusted Rand index of pairs of clusterings fitted on different halves, at most 1; 0 is chance.
     language_information : float
         Normalised mutual information of cluster and language, in [0, 1]; at 0 clusters are topics, not languages.
     smallest, largest : int
-        Rows in the smallest and the largest cluster of the sample.
+        Rows in the smallest and the largest cluster of the pool.
+    warnings : tuple of str
+        What of this is bad, in words, and what to do.
     """
 
+    clusters: int
     silhouette: float
+    density_validity: float
+    stability: float
     language_information: float
     smallest: int
     largest: int
+    warnings: tuple[str, ...]
 
 
-def fit_centroids(
-    vectors: NDArray[np.float32], clusters: int, rows: int, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    """Fit spherical centroids by K-Means on a sample of the pool.
+def fit_centroids(vectors: Vectors, settings: KMeansParams | HdbscanParams, rng: np.random.Generator) -> Vectors:
+    """Fit spherical centroids on a sample of the pool.
 
     Parameters
     ----------
     vectors : float32 (n, d), unit rows
-    clusters : int, in [1, n]
-    rows : int
-        Rows sampled for the fit; the rest is only assigned.
+    settings : KMeansParams or HdbscanParams
+        Where K-Means has several numbers of clusters, that of the largest silhouette is taken, as in the paper.
     rng : numpy.random.Generator
 
     Returns
     -------
-    float32 (clusters, d), unit rows.
+    float32 (K, d), unit rows.
 
     Raises
     ------
-    ValueError
-        If there are fewer distinct rows than clusters.
+    ParamsError
+        If there are fewer distinct rows than clusters, or HDBSCAN finds fewer than two clusters.
+    ModelError
+        If a vector is not finite.
     """
-    sample = vectors if len(vectors) <= rows else vectors[np.sort(rng.choice(len(vectors), rows, replace=False))]
-    if len(np.unique(sample, axis=0)) < clusters:
-        raise ValueError(f"cluster.clusters is {clusters}, but only {len(np.unique(sample, axis=0))} rows differ.")
-    fitted = KMeans(clusters, n_init=3, random_state=int(rng.integers(2**31))).fit(sample)
-    centroids = fitted.cluster_centers_.astype(np.float32)
-    return centroids / np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)
+    rows = settings.fit_rows
+    sample = np.asarray(vectors if len(vectors) <= rows else vectors[_some(len(vectors), rows, rng)])
+    if bad := int((~np.isfinite(sample).all(axis=1)).sum()):
+        raise ModelError(f"{bad} vectors of the pool are not finite. Run `dvc repro -f embed`, or change the embedder.")
+    seed = int(rng.integers(2**31))
+    if isinstance(settings, HdbscanParams):
+        return _dense_centroids(sample, settings)
+    choices = [settings.clusters] if isinstance(settings.clusters, int) else settings.clusters
+    distinct = _distinct(sample, max(choices))
+    if distinct < max(choices):
+        raise ParamsError(
+            f"params.yaml: cluster.clusters is {max(choices)}, but only {distinct} rows of the pool differ. Lower it, "
+            "or add auxiliary data."
+        )
+    fitted = [_k_means(sample, count, seed) for count in choices]
+    return (
+        fitted[0] if len(fitted) == 1 else max(fitted, key=lambda own: _silhouette(sample, assign(sample, own), seed))
+    )
 
 
-def assign(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDArray[np.int32]:
+def assign(vectors: Vectors, centroids: Vectors) -> NDArray[np.int32]:
     """Return int32 (n,): the centroid with the largest cosine for each unit row."""
     parts = [
         np.argmax(vectors[start : start + _BLOCK] @ centroids.T, axis=1) for start in range(0, len(vectors), _BLOCK)
@@ -68,19 +101,113 @@ def assign(vectors: NDArray[np.float32], centroids: NDArray[np.float32]) -> NDAr
     return np.concatenate([np.zeros(0, int), *parts]).astype(np.int32)
 
 
-def health(
-    vectors: NDArray[np.float32],
-    clusters: NDArray[np.int32],
-    languages: NDArray[np.str_],
-    rng: np.random.Generator,
-) -> Health:
-    """Judge a clustering on at most 5,000 rows (the silhouette is quadratic in them)."""
-    rows = np.sort(rng.choice(len(vectors), min(5_000, len(vectors)), replace=False))
-    sizes = np.bincount(clusters[rows])
-    separated = 1 < np.count_nonzero(sizes) < len(rows)
-    return Health(
-        silhouette=float(silhouette_score(vectors[rows], clusters[rows])) if separated else 0.0,
-        language_information=float(normalized_mutual_info_score(languages[rows], clusters[rows])),
-        smallest=int(sizes.min()),
-        largest=int(sizes.max()),
+def health(vectors: Vectors, centroids: Vectors, languages: NDArray[np.str_], rng: np.random.Generator) -> Health:
+    """Judge a clustering of the pool on samples of it.
+
+    Parameters
+    ----------
+    vectors : float32 (n, d), unit rows
+    centroids : float32 (K, d)
+    languages : str (n,)
+    rng : numpy.random.Generator
+    """
+    clusters, count = assign(vectors, centroids), len(centroids)
+    rows = _some(len(vectors), _JUDGED, rng)
+    sizes = np.bincount(clusters, minlength=count)
+    few = rows[:: max(1, len(rows) // _DENSE)][:_DENSE]
+    figures = {
+        "silhouette": _silhouette(vectors[rows], clusters[rows], int(rng.integers(2**31))),
+        "density_validity": density_validity(_reduced(vectors[few]), clusters[few]),
+        "stability": _stability(vectors[rows], count, rng),
+        "language_information": float(normalized_mutual_info_score(languages[rows], clusters[rows])),
+    }
+    warnings = _warnings(sizes, figures["stability"], figures["language_information"])
+    return Health(count, **figures, smallest=int(sizes.min()), largest=int(sizes.max()), warnings=warnings)
+
+
+def _some(count: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    return np.sort(rng.choice(count, min(count, most), replace=False))
+
+
+def _distinct(vectors: Vectors, enough: int) -> int:
+    """Count the rows that differ, up to ``enough``."""
+    seen: set[bytes] = set()
+    for row in vectors:
+        seen.add(row.tobytes())
+        if len(seen) == enough:
+            break
+    return len(seen)
+
+
+def _unit(centroids: NDArray[np.floating]) -> Vectors:
+    return (centroids / np.maximum(np.linalg.norm(centroids, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+
+
+def _k_means(sample: Vectors, count: int, seed: int) -> Vectors:
+    return _unit(KMeans(count, random_state=seed).fit(sample).cluster_centers_)
+
+
+def _dense_centroids(sample: Vectors, settings: HdbscanParams) -> Vectors:
+    """Return the means of HDBSCAN's clusters; what it calls noise is assigned to the nearest, as all rows are."""
+    found = HDBSCAN(min_cluster_size=settings.smallest, copy=True).fit_predict(_reduced(sample))
+    count = int(found.max()) + 1
+    if count < 2:
+        raise ParamsError(
+            f"params.yaml: cluster.smallest is {settings.smallest}, and HDBSCAN finds {count} clusters of that size "
+            f"among {len(sample)} rows. Lower it, or choose kind kmeans."
+        )
+    return _unit(np.stack([sample[found == cluster].mean(axis=0) for cluster in range(count)]))
+
+
+def _reduced(vectors: Vectors) -> NDArray[np.float64]:
+    """Return the first principal components, float64 (n, at most 20)."""
+    moved = vectors.astype(np.float64) - vectors.mean(axis=0, dtype=np.float64)
+    _, axes = np.linalg.eigh(moved.T @ moved)  # by rising variance
+    return np.asarray(moved @ axes[:, -_COLUMNS:])
+
+
+def _silhouette(vectors: Vectors, clusters: NDArray[np.int32], seed: int) -> float:
+    """Return the mean silhouette of at most 5,000 rows, 0 where one cluster holds all of them or each holds one."""
+    rows = _some(len(vectors), _JUDGED, np.random.default_rng(seed))
+    if not 1 < len(np.unique(clusters[rows])) < len(rows):
+        return 0.0
+    return float(silhouette_score(vectors[rows], clusters[rows]))
+
+
+def _stability(vectors: Vectors, count: int, rng: np.random.Generator) -> float:
+    """Return the mean adjusted Rand index, over all rows, of K-Means fitted on one half and on the other."""
+    scores = []
+    for _ in range(_RESAMPLES):
+        order = rng.permutation(len(vectors))
+        halves = [vectors[part] for part in np.array_split(order, 2)]
+        if min(_distinct(half, count) for half in halves) < count:
+            return 0.0
+        seed = int(rng.integers(2**31))
+        first, second = (
+            assign(vectors, _unit(KMeans(count, random_state=seed).fit(half).cluster_centers_)) for half in halves
+        )
+        scores.append(adjusted_rand_score(first, second))
+    return float(np.mean(scores))
+
+
+def _warnings(sizes: NDArray[np.int64], stability: float, language_information: float) -> tuple[str, ...]:
+    empty = int((sizes == 0).sum())
+    told = (
+        (empty > 0, f"{empty} of {len(sizes)} clusters hold no row of the pool: nothing can be drawn there."),
+        (
+            stability < 0.3,
+            f"Clusters change with the rows they are fitted on (adjusted Rand index {stability:.2f}): quotas follow "
+            "chance. Lower cluster.clusters or raise cluster.fit_rows.",
+        ),
+        (
+            language_information > 0.3,
+            f"Clusters follow languages (normalised mutual information {language_information:.2f}): a gap there is a "
+            "gap of languages, not of topics. Use an embedder that knows these languages.",
+        ),
+        (
+            sizes.max() > 0.5 * sizes.sum(),
+            f"One cluster holds {sizes.max() / sizes.sum():.0%} of the pool: the plan says little. Raise "
+            "cluster.clusters.",
+        ),
     )
+    return tuple(sentence for bad, sentence in told if bad)

@@ -80,6 +80,7 @@ class SelectionFiles:
     def digest(self, language: str, settings: SampleParams) -> str:
         """Digest everything that a language's choice depends on but the seed and the costs."""
         shared = [self.records / "auxiliary", self.vectors / "auxiliary", self.clusters / "assignments" / "auxiliary"]
+        shared.append(self.clusters / "health.json")
         private = [
             path
             for role in ("target", "own")
@@ -121,4 +122,6 @@ def write_subset(
     chosen, plan = choose(settings, problem, files.pool[0], rng)
     subset = pa.concat_tables([with_reasons(own, ["own data"] * len(own.clusters)), chosen])
     write_table(folder / "subset.parquet", subset)
-    write_json(folder / "plan.json", plan_record(settings, problem, plan))
+    record = plan_record(settings, problem, plan)
+    record["notes"] += read_json(files.clusters / "health.json")["warnings"]
+    write_json(folder / "plan.json", record)

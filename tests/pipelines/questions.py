@@ -41,8 +41,8 @@ def small(params: dict[str, Any]) -> None:
         "schedule": schedule(epochs=8, batch_rows=16, learning_rate=0.004, checkpoint_steps=200),
     }
     base |= {"embedder": {"kind": "trained", "vocabulary": 400, "dimension": 32, "epochs": 2}, "max_tokens": 64}
-    params["cluster"] = {"clusters": 6, "fit_rows": 2000}
-    params["sample"] = {"strategy": "compass", "budget": 60, "overrides": {}}
+    params["cluster"] = {"kind": "kmeans", "clusters": 6, "fit_rows": 2000}
+    params["sample"] |= {"strategy": "compass", "budget": 60, "overrides": {}}
     training = schedule(epochs=6, batch_rows=8, learning_rate=0.01, checkpoint_steps=10)
     params["train"] |= {"schedule": training, "fisher_rows": 8, "anchor_min": 16}
     params["train"]["lora"] |= {"r": 4, "lora_alpha": 8}

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from compass_ops.selection.centring import centred, language_means
-from compass_ops.selection.cluster import assign, fit_centroids, health
+from compass_ops.selection.cluster import fit_centroids, health
+from compass_ops.selection_sections import KMeansParams
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -39,7 +40,8 @@ def test_clusters_of_languages_become_clusters_of_topics() -> None:
         moved[names == name] = centred(pool[name], means, name)
     found = []
     for each in (vectors, moved):
-        clusters = assign(each, fit_centroids(each, 3, 300, np.random.default_rng(0)))
-        found.append(health(each, clusters, names, np.random.default_rng(0)).language_information)
+        settings = KMeansParams(kind="kmeans", clusters=3, fit_rows=300)
+        centroids = fit_centroids(each, settings, np.random.default_rng(0))
+        found.append(health(each, centroids, names, np.random.default_rng(0)).language_information)
     assert found[0] > 0.9
     assert found[1] < 0.05

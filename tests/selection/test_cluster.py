@@ -1,11 +1,19 @@
 """Centroids find what is there; assignment against a loop; health figures by hand."""
 
+import re
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from compass_ops.errors import ModelError, ParamsError
 from compass_ops.selection import cluster
 from compass_ops.selection.cluster import assign, fit_centroids, health
+from compass_ops.selection_sections import HdbscanParams, KMeansParams
+
+
+def k_means(clusters: int | list[int], rows: int = 1000) -> KMeansParams:
+    return KMeansParams(kind="kmeans", clusters=clusters, fit_rows=rows)
 
 
 def blobs(rows: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -18,7 +26,7 @@ def blobs(rows: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int
 
 def test_centroids_are_unit_and_find_the_blobs() -> None:
     vectors, labels = blobs(300)
-    centroids = fit_centroids(vectors, 3, 200, np.random.default_rng(0))
+    centroids = fit_centroids(vectors, k_means(3, 200), np.random.default_rng(0))
     assert np.allclose(np.linalg.norm(centroids, axis=1), 1, atol=1e-6)
     found = assign(vectors, centroids)
     assert len({(label, own) for label, own in zip(labels.tolist(), found.tolist(), strict=True)}) == 3
@@ -37,27 +45,74 @@ def test_nothing_to_assign_is_nothing() -> None:
 
 
 def test_fewer_different_rows_than_clusters_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"cluster\.clusters is 3, but only 1 rows differ"):
-        fit_centroids(np.ones((10, 2), np.float32), 3, 10, np.random.default_rng(0))
+    with pytest.raises(ParamsError, match=r"cluster\.clusters is 3, but only 1 rows of the pool differ\. Lower it"):
+        fit_centroids(np.ones((10, 2), np.float32), k_means(3), np.random.default_rng(0))
+
+
+def test_vectors_that_are_not_finite_are_refused() -> None:
+    vectors, _ = blobs(30)
+    vectors[4, 2] = np.nan
+    with pytest.raises(ModelError, match="1 vectors of the pool are not finite"):
+        fit_centroids(vectors, k_means(3), np.random.default_rng(0))
+
+
+def test_among_several_the_number_of_the_largest_silhouette_is_taken() -> None:
+    vectors, _ = blobs(300)
+    assert len(fit_centroids(vectors, k_means([2, 3, 9]), np.random.default_rng(0))) == 3
+
+
+def test_hdbscan_finds_how_many_there_are_and_leaves_no_row_out() -> None:
+    vectors, labels = blobs(300)
+    centroids = fit_centroids(
+        vectors, HdbscanParams(kind="hdbscan", smallest=10, fit_rows=200), np.random.default_rng(0)
+    )
+    assert len(centroids) == 3
+    found = assign(vectors, centroids)
+    assert len({(label, own) for label, own in zip(labels.tolist(), found.tolist(), strict=True)}) == 3
+
+
+def test_hdbscan_without_clusters_says_what_to_change() -> None:
+    vectors, _ = blobs(60)
+    with pytest.raises(ParamsError, match=r"cluster\.smallest is 50, and HDBSCAN finds 0 clusters .* Lower it"):
+        fit_centroids(vectors, HdbscanParams(kind="hdbscan", smallest=50, fit_rows=60), np.random.default_rng(0))
 
 
 def test_same_stream_same_centroids() -> None:
     vectors, _ = blobs(300)
-    one, two = (fit_centroids(vectors, 3, 100, np.random.default_rng(2)) for _ in range(2))
+    one, two = (fit_centroids(vectors, k_means(3, 100), np.random.default_rng(2)) for _ in range(2))
     assert np.array_equal(one, two)
 
 
 def test_health_tells_topics_from_languages() -> None:
     vectors, labels = blobs(300)
-    clusters = labels.astype(np.int32)
-    by_topic = health(vectors, clusters, np.array(["sw", "id"] * 150), np.random.default_rng(0))
-    by_language = health(vectors, clusters, np.array(["sw", "id", "tr"])[labels], np.random.default_rng(0))
+    centroids = np.eye(3, 8, dtype=np.float32)
+    by_topic = health(vectors, centroids, np.array(["sw", "id"] * 150), np.random.default_rng(0))
+    by_language = health(vectors, centroids, np.array(["sw", "id", "tr"])[labels], np.random.default_rng(0))
     assert by_topic.silhouette > 0.8
+    assert by_topic.density_validity > 0.5
+    assert by_topic.stability == pytest.approx(1.0)
     assert by_topic.language_information < 0.05
     assert by_language.language_information == pytest.approx(1.0)
     assert by_topic.smallest + by_topic.largest <= 300
+    assert by_topic.warnings == ()
+    assert [sentence.split(":")[0] for sentence in by_language.warnings] == [
+        "Clusters follow languages (normalised mutual information 1.00)"
+    ]
 
 
-def test_one_cluster_has_no_silhouette() -> None:
-    vectors, _ = blobs(30)
-    assert health(vectors, np.zeros(30, np.int32), np.array(["sw"] * 30), np.random.default_rng(0)).silhouette == 0.0
+def test_bad_clusterings_are_told_in_words() -> None:
+    noise = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
+    noise[:, 0] = 3.0  # all look the same way
+    noise /= np.linalg.norm(noise, axis=1, keepdims=True)
+    centroids = np.concatenate([np.eye(1, 8), -np.eye(8)]).astype(np.float32)
+    found = health(noise, centroids, np.array(["sw", "id"] * 200), np.random.default_rng(0))
+    empty, changing, one = found.warnings
+    assert empty.endswith("of 9 clusters hold no row of the pool: nothing can be drawn there.")
+    assert changing.startswith("Clusters change with the rows they are fitted on (adjusted Rand index 0.")
+    assert re.match(r"One cluster holds \d\d% of the pool: the plan says little", one)
+
+
+def test_one_cluster_of_identical_rows_is_judged_without_dividing_by_nothing() -> None:
+    same = np.tile(np.eye(1, 8, dtype=np.float32), (30, 1))
+    found = health(same, same[:1], np.array(["sw"] * 30), np.random.default_rng(0))
+    assert (found.silhouette, found.density_validity) == (0.0, 0.0)

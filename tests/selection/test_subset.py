@@ -38,6 +38,7 @@ def files(tmp_path: Path) -> SelectionFiles:
         store(tmp_path, "target", language, [0] * 6 + [1] * 4)
         store(tmp_path, "own", language, [1] * 5)
     write_array(tmp_path / "cluster" / "centroids.npy", np.eye(3, 6, dtype=np.float32))
+    write_json(tmp_path / "cluster" / "health.json", {"warnings": []})
     write_json(
         tmp_path / "ingest" / "languages.json",
         {"sw": {"status": "ok"}, "tr": {"status": "ok"}, "zu": {"status": "failed", "reason": "no own rows."}},
@@ -79,6 +80,11 @@ def test_adding_a_target_language_changes_no_other_languages_rows(files: Selecti
     assert made(again, tmp_path / "after", strategy="compass_plus") == before
     subsets = [read_table(tmp_path / name / "subset.parquet") for name in ("before", "after")]
     assert subsets[0].equals(subsets[1])
+
+
+def test_what_is_wrong_with_the_clusters_is_noted_in_the_plan(files: SelectionFiles, tmp_path: Path) -> None:
+    write_json(files.clusters / "health.json", {"warnings": ["Clusters follow languages."]})
+    assert made(files, tmp_path / "made")["notes"] == ["Clusters follow languages."]
 
 
 def test_the_digest_follows_what_the_choice_depends_on(files: SelectionFiles, tmp_path: Path) -> None:
