@@ -27,12 +27,12 @@ from compass_ops.selection_sections import CompassPlusParams
 
 @dataclass(frozen=True)
 class _Cluster:
-    """One cluster's part of the choice: its rows of the pool, what may be spent, and per language if it matters."""
+    """One cluster's part of the choice: its rows of the pool, its quota, and what is left of each language, if told."""
 
     number: int
     rows: RowNumbers
     quota: int
-    by_language: Counts | None
+    left: Counts | None
 
 
 def compass_plus(settings: CompassPlusParams) -> Callable[[Problem, np.random.Generator], Choice]:
@@ -48,8 +48,8 @@ def compass_plus(settings: CompassPlusParams) -> Callable[[Problem, np.random.Ge
         for number, n in enumerate(quota):
             if not n:
                 continue
-            own = None if languages is None else languages[number]
-            part = _Cluster(number, problem.members(number), int(n) + carried, own)
+            left = None if languages is None else languages[number]
+            part = _Cluster(number, problem.members(number), int(n) + carried, left)
             taken, again = _take(problem, part, settings, rng)
             share = f"cluster {number}: {asked[number]:.1%} of what is asked"
             reasons += [f"{share}, {_why(problem, row, item)}" for row, item in taken]
@@ -77,21 +77,23 @@ def _cluster_quotas(problem: Problem, settings: CompassPlusParams, asked: Shares
     return fill(semantic_gap(asked, shares(problem.own.clusters, problem.clusters)), there, problem.budget)
 
 
-def _language_quotas(problem: Problem, settings: CompassPlusParams, quota: Counts) -> Counts | None:
-    """Divide the clusters' quotas over languages, int64 (K, L); None where languages do not matter."""
-    if settings.affinity == 0 and settings.language_cap == 1:
-        return None
+def _language_quotas(problem: Problem, settings: CompassPlusParams, quota: Counts) -> list[Counts] | None:
+    """Return for each cluster what may be drawn of each language, int64 (L,); None where languages do not matter.
+
+    With affinity each cluster has quotas of its own. With a cap alone all clusters share, and use up, one allowance.
+    """
     pool = problem.pool
-    distance = np.zeros(len(pool.names))
-    if settings.affinity > 0:
-        if problem.distances is None:
-            raise DataFault(problem.language, "has no distances to the pool's languages.")
-        distance = np.array([problem.distances.values.get(name, 0.0) for name in pool.names])
+    most = int(settings.language_cap * problem.budget)
+    if settings.affinity == 0:
+        shared = np.full(len(pool.names), most)
+        return [shared] * problem.clusters if settings.language_cap < 1 else None
+    if problem.distances is None:
+        raise DataFault(problem.language, "has no distances to the pool's languages.")
+    distance = np.array([problem.distances.values.get(name, 0.0) for name in pool.names])
     there = np.zeros((problem.clusters, len(pool.names)), np.int64)
     rows = np.flatnonzero(problem.eligible)
     np.add.at(there, (pool.clusters[rows], pool.languages[rows]), pool.costs[rows])
-    most = int(settings.language_cap * problem.budget)
-    return language_quotas(quota, np.exp(-settings.affinity * distance), there, most)
+    return list(language_quotas(quota, np.exp(-settings.affinity * distance), there, most))
 
 
 def _take(
@@ -107,24 +109,21 @@ def _take(
         items = np.zeros(0, np.int64)
         ranked = rng.permutation(len(part.rows)).reshape(1, -1)
     fresh = None if settings.duplicates is None else distinct(vectors, settings.duplicates)
-    left = None if part.by_language is None else part.by_language.copy()
-    taken = round_robin(ranked, costs, part.quota, _admission(problem, part, left, fresh))
+    taken = round_robin(ranked, costs, part.quota, _admission(problem, part, fresh))
     first, rest = len(taken), part.quota - int(costs[[row for row, _ in taken]].sum())
     if fresh is not None and rest > 0:
-        again = _admission(problem, part, left, None)
+        again = _admission(problem, part, None)
         taken += round_robin(ranked, costs, rest, again, used={row for row, _ in taken})
     rows = [(int(part.rows[row]), int(items[item]) if len(items) else None) for row, item in taken]
     return rows, len(taken) - first
 
 
-def _admission(
-    problem: Problem, part: _Cluster, left: Counts | None, fresh: Callable[[int], bool] | None
-) -> Callable[[int], bool]:
+def _admission(problem: Problem, part: _Cluster, fresh: Callable[[int], bool] | None) -> Callable[[int], bool]:
     """Return a rule that admits what is fresh and in a language with something left, and counts it there.
 
-    The last row of a language may exceed its quota; the cluster's is kept by the round robin.
+    The last row of a language may exceed what is left of it; the cluster's quota is kept by the round robin.
     """
-    languages, costs = problem.pool.languages[part.rows], problem.pool.costs[part.rows]
+    languages, costs, left = problem.pool.languages[part.rows], problem.pool.costs[part.rows], part.left
 
     def admits(candidate: int) -> bool:
         if left is not None and left[languages[candidate]] <= 0:
