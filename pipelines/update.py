@@ -12,7 +12,7 @@ from pipelines._stage import MEMO, path_option, stage
 if TYPE_CHECKING:
     from compass_ops.monitoring.update import Updater
 
-FORMAT = 1
+FORMAT = 2
 
 
 @stage
@@ -40,6 +40,7 @@ def main(**paths: Path) -> None:
             updater.make(Drifted(language, window, prompts, paths["production"] / language), folder)
 
         settings = [params.update.model_dump(), params.train.model_dump(), params.gate.margin, params.project.seed]
+        settings += [params.base.separator, params.base.max_tokens]
         digests = {language: value_digest([inputs[language], settings]) for language in drifted}
         fan_out(("update", FORMAT), digests, make, paths["out"], MEMO)
     else:

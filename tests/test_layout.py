@@ -52,7 +52,9 @@ TESTED_IN = {
     "evaluation/items": "evaluation/test_evaluate",
     "evaluation/scorer": "evaluation/test_evaluate",
     "registry/decisions": "registry/test_reconcile",
+    "registry/mlmodel": "serving/test_pyfunc",
     "registry/store": "registry/test_reconcile",
+    "serving/base_folder": "serving/test_pyfunc",
     "monitoring/permutation": "monitoring/test_drift",
     "monitoring/request_log": "monitoring/test_traffic",
     "monitoring/verdict": "monitoring/test_report",
@@ -69,7 +71,7 @@ PURE = {
     "selection": ["choose", "cluster", "sample"],
     "training": ["batches", "ewc", "replay"],
     "evaluation": ["candidates", "decision", "gate", "items", "metrics", "score"],
-    "registry": ["decisions", "history", "mirror", "names", "stages"],
+    "registry": ["decisions", "history", "mirror", "mlmodel", "names", "stages"],
     "monitoring": ["drift", "permutation", "wording"],
 }
 
