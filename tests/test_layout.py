@@ -46,6 +46,7 @@ TESTED_IN = {
     "corpus/worldfacts_facts": "corpus/test_worldfacts",
     "corpus/worldfacts_names": "corpus/test_worldfacts",
     "corpus/worldfacts_questions": "corpus/test_worldfacts",
+    "training/adapter_file": "serving/test_slots",
     "training/version": "registry/test_versions",
     "evaluation/candidates": "evaluation/test_gate",
     "evaluation/decision": "evaluation/test_admit",

@@ -12,19 +12,16 @@ from compass_ops.errors import ModelError
 
 @dataclass(frozen=True)
 class AnswerSettings:
-    """How prompts are put before the model.
+    """How far and how many at a time.
 
     Attributes
     ----------
-    separator : str
-        Text between prompt and answer, as in training; the model writes it and it is taken off.
     max_tokens : int
         Longest answer, in tokens, >= 1.
     batch_tokens : int
         Tokens per batch, padding and answers included, >= 1. A longer row is a batch by itself.
     """
 
-    separator: str
     max_tokens: int
     batch_tokens: int
 
@@ -72,7 +69,7 @@ def batches(encoded: Sequence[Sequence[int]], settings: AnswerSettings) -> Itera
 def answer_batch(
     model: Any, tokenizer: PreTrainedTokenizerBase, encoded: Sequence[Sequence[int]], settings: AnswerSettings
 ) -> list[str]:
-    """Return the answers to one batch of encoded prompts: greedy, up to an end token, without the separator.
+    """Return the answers to one batch of encoded prompts: greedy, up to an end token, the separator still before them.
 
     Parameters
     ----------
@@ -89,7 +86,7 @@ def answer_batch(
         mask[row, longest - len(tokens) :] = 1
     ends = _end_tokens(model, tokenizer)
     made = _greedy(model, ids.to(model.device), mask.to(model.device), ends, settings.max_tokens)
-    return [_text(tokenizer, tokens, ends, settings.separator) for tokens in made.tolist()]
+    return [_text(tokenizer, tokens, ends) for tokens in made.tolist()]
 
 
 @torch.inference_mode()
@@ -121,14 +118,17 @@ def _greedy(model: Any, ids: torch.Tensor, mask: torch.Tensor, ends: list[int], 
 
 
 def answers(
-    model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], settings: AnswerSettings
+    model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], separator: str, settings: AnswerSettings
 ) -> list[str]:
-    """Return the model's answer to every prompt, in their order."""
+    """Return the model's answer to every prompt, in their order.
+
+    ``separator`` is the text between prompt and answer in training: the model writes it, and it is taken off.
+    """
     encoded = encode_prompts(model, tokenizer, prompts, settings.max_tokens)
     found: dict[int, str] = {}
     for rows in batches(encoded, settings):
         found |= zip(rows, answer_batch(model, tokenizer, [encoded[row] for row in rows], settings), strict=True)
-    return [found[row] for row in range(len(encoded))]
+    return [found[row].removeprefix(separator) for row in range(len(encoded))]
 
 
 def _end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -138,7 +138,6 @@ def _end_tokens(model: Any, tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return sorted({int(token) for token in (*listed, tokenizer.eos_token_id) if token is not None})
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: list[int], separator: str) -> str:
+def _text(tokenizer: PreTrainedTokenizerBase, tokens: list[int], ends: list[int]) -> str:
     length = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
-    text: str = tokenizer.decode(tokens[:length], skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    return text.removeprefix(separator)
+    return str(tokenizer.decode(tokens[:length], skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -16,6 +16,7 @@ from compass_ops.serving.base_folder import base_entry
 from compass_ops.serving.generate import AnswerSettings, answers
 from compass_ops.training.adapter import attach
 from compass_ops.training.base import load_base
+from compass_ops.training.version import text_separator
 
 BATCH_TOKENS = 8192  # of one forward pass, answers included
 
@@ -40,7 +41,7 @@ class AdapterModel:
 
     def __init__(self, folder: Path, mirror: str | None) -> None:
         manifest = verify_version(folder)
-        self._separator = str(manifest["text"]["separator"])
+        self._separator = text_separator(folder, manifest)
         base, self._tokenizer = load_base(base_entry(manifest["base"], mirror), folder)
         self._model = attach(base, folder / "adapter")
         self._one_at_a_time = Lock()  # a scoring server calls from several threads
@@ -64,9 +65,9 @@ class AdapterModel:
         ModelError
             Naming the row whose prompt is empty or too long for the base.
         """
-        settings = AnswerSettings(self._separator, int(params["max_tokens"]), BATCH_TOKENS)
+        settings = AnswerSettings(int(params["max_tokens"]), BATCH_TOKENS)
         with self._one_at_a_time:
-            texts = answers(self._model, self._tokenizer, model_input["prompt"].tolist(), settings)
+            texts = answers(self._model, self._tokenizer, model_input["prompt"].tolist(), self._separator, settings)
         return pd.DataFrame({"text": texts}, index=model_input.index)
 
 

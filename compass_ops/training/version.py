@@ -86,6 +86,16 @@ def write_manifest(folder: Path, origin: Origin) -> dict[str, Any]:
     return manifest
 
 
+def text_separator(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """Return the text between prompt and answer in training; ``ModelError`` if the manifest does not say it."""
+    if "text" not in manifest:
+        raise ModelError(
+            f"{folder / MANIFEST}: does not say how prompts were given to the model (text.separator), so it cannot be "
+            "served. Run `dvc repro` to train and register it again."
+        )
+    return str(manifest["text"]["separator"])
+
+
 def version_files(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of every file of a version folder, by relative path.
 
