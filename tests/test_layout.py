@@ -56,6 +56,7 @@ TESTED_IN = {
     "registry/mlmodel": "serving/test_pyfunc",
     "registry/store": "registry/test_reconcile",
     "serving/base_folder": "serving/test_pyfunc",
+    "cli_export": "serving/test_export",
     "monitoring/permutation": "monitoring/test_drift",
     "monitoring/request_log": "monitoring/test_traffic",
     "monitoring/verdict": "monitoring/test_report",
@@ -73,6 +74,7 @@ PURE = {
     "training": ["batches", "ewc", "replay"],
     "evaluation": ["candidates", "decision", "gate", "items", "metrics", "score"],
     "registry": ["decisions", "history", "mirror", "mlmodel", "names", "stages"],
+    "serving": ["engine_form"],
     "monitoring": ["drift", "permutation", "wording"],
 }
 

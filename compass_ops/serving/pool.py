@@ -206,7 +206,7 @@ class AdapterPool:
                 f"{champion.language}: version {champion.version} belongs to base {manifest['base']['digest']}, the "
                 f"base in memory is {self._base.digest}. Start the server with that base."
             )
-        layers, separator = read_layers(folder), text_separator(folder, manifest)
+        layers, separator = read_layers(folder / "adapter"), text_separator(folder, manifest)
         seat = self._seats.get(champion.language)
         slot = self._free_slot() if seat is None else seat.slot
         try:

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 
 from compass_ops.errors import ModelError
 from compass_ops.storage import read_json
-from compass_ops.training.version import CONFIG, WEIGHTS
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 _TENSOR = re.compile(r"base_model\.model\.(.+)\.(lora_A\.weight|lora_B\.weight|lora_magnitude_vector)")
 # Settings that change what the same tensors compute; PEFT alone knows how.
@@ -57,35 +58,35 @@ class LoraLayer:
         return int(self.down.shape[0])
 
 
-def read_layers(version: Path) -> dict[str, LoraLayer]:
-    """Read the adapter of a version folder: layers by the name that they have in the base.
+def read_layers(folder: Path) -> dict[str, LoraLayer]:
+    """Read a saved adapter: layers by the name that they have in the base.
 
     Raises
     ------
     ModelError
         If the adapter is more than LoRA or DoRA on linear layers, or its tensors are damaged; names what is wrong.
     """
-    config = read_json(version / CONFIG)
+    config = read_json(folder / CONFIG)
     other = [name for name in _OTHER_METHODS if config.get(name)]
     other += ["peft_type"] if config.get("peft_type") != "LORA" else []
     other += ["bias"] if config.get("bias") != "none" else []
     if other:
         named = ", ".join(f"{name} = {config.get(name)!r}" for name in other)
         raise ModelError(
-            f"{version / CONFIG}: must be plain LoRA or DoRA on linear layers; got {named}. Load it alone, through "
+            f"{folder / CONFIG}: must be plain LoRA or DoRA on linear layers; got {named}. Load it alone, through "
             "mlflow.pyfunc, or train it without."
         )
     try:
-        tensors = load_file(version / WEIGHTS)
+        tensors = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise ModelError(f"{version / WEIGHTS}: cannot be read ({error}). Fetch the version again.") from error
+        raise ModelError(f"{folder / WEIGHTS}: cannot be read ({error}). Fetch the version again.") from error
     parts: dict[str, dict[str, torch.Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
         match = _TENSOR.fullmatch(name)
         if match is None:
-            raise ModelError(f"{version / WEIGHTS}: holds {name}, which is no part of LoRA or DoRA on a linear layer.")
+            raise ModelError(f"{folder / WEIGHTS}: holds {name}, which is no part of LoRA or DoRA on a linear layer.")
         parts[match[1]][match[2]] = tensor
-    return {name: _layer(f"{version / WEIGHTS}: {name}", name, found, config) for name, found in sorted(parts.items())}
+    return {name: _layer(f"{folder / WEIGHTS}: {name}", name, found, config) for name, found in sorted(parts.items())}
 
 
 def _layer(place: str, name: str, found: Mapping[str, torch.Tensor], config: Mapping[str, Any]) -> LoraLayer:

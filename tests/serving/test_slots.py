@@ -50,7 +50,7 @@ class Fleet:
             alone = attach(self.base, folder / "adapter")
             self.expected.append(self.logits(alone))
             detach(alone)
-            self.layers.append(read_layers(folder))
+            self.layers.append(read_layers(folder / "adapter"))
 
     @staticmethod
     def logits(model: torch.nn.Module) -> torch.Tensor:
