@@ -1,7 +1,6 @@
 import pytest
 
 from compass_ops.errors import RegistryError
-from compass_ops.registry.rollback import rollback
 from compass_ops.registry.tracking import open_client
 from compass_ops.serving.champions import RegistryChampions
 from compass_ops.storage import file_digest, file_digests
@@ -24,7 +23,7 @@ def test_the_champion_is_the_registrys_whoever_moves_it(world: World, champions:
     assert second is not None
     assert (first.version, second.version) == ("1", "2")
     assert first.manifest != second.manifest
-    rollback(world.store, "sw", "worse")
+    world.rollback("sw")
     assert champions.champion("sw") == first
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from compass_ops.errors import ModelError, RegistryError
-from compass_ops.registry.rollback import rollback
 from compass_ops.serving.champions import Champion, RegistryChampions
 from compass_ops.serving.pool import AdapterPool, Answer, PooledBase, PoolSettings, Request
+from compass_ops.storage import file_digest
 from compass_ops.training.version import WEIGHTS
 from tests.serving.world import PROMPTS, World, slow_answers
 
@@ -44,13 +44,35 @@ class Watched(RegistryChampions):
         return super().folder(champion)
 
 
+class Shelf(Watched):
+    """Champions in folders: for what does not depend on the registry, which takes its time."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.store, world.root / "kept", ["sw", "zu", "ca", "hr"])
+        self.world = world
+
+    def put(self, language: str, seed: int, **lora: Any) -> None:
+        self.world.write_version(self._place(language), language, seed, **lora)
+
+    def champion(self, language: str) -> Champion | None:
+        manifest = self._place(language) / "manifest.json"
+        return Champion(language, "1", file_digest(manifest)) if manifest.exists() else None
+
+    def folder(self, champion: Champion) -> Path:
+        self.opened += (champion.language,)
+        return self._place(champion.language)
+
+    def _place(self, language: str) -> Path:
+        return self.world.root / "shelf" / language
+
+
 class Served:
     """A world and a pool on it."""
 
-    def __init__(self, world: World, adapters: int = 3) -> None:
+    def __init__(self, world: World, champions: Watched, adapters: int = 3) -> None:
         self.world = world
         self.clock = Clock()
-        self.champions = Watched(world.store, world.root / "kept", ["sw", "zu", "ca", "hr"])
+        self.champions = champions
         model, tokenizer = world.load()
         base = PooledBase(model, tokenizer, world.entry.digest, " ")
         settings = PoolSettings(adapters, ASK, 4096)
@@ -68,14 +90,20 @@ class Served:
 
 @pytest.fixture
 def served(world: World) -> Served:
-    return Served(world)
+    return Served(world, Watched(world.store, world.root / "kept", ["sw", "zu", "ca", "hr"]))
 
 
-def test_a_mixed_batch_answers_as_each_adapter_alone(served: Served) -> None:
+@pytest.fixture
+def shelf(world: World) -> Shelf:
+    return Shelf(world)
+
+
+def test_a_mixed_batch_answers_as_each_adapter_alone(world: World, shelf: Shelf) -> None:
     """LoRA, DoRA, another rank and the bare base, in one call and in any order."""
-    served.world.promote("sw", 1)
-    served.world.promote("zu", 2, use_dora=True)
-    served.world.promote("ca", 3, r=7)
+    served = Served(world, shelf)
+    shelf.put("sw", 1)
+    shelf.put("zu", 2, use_dora=True)
+    shelf.put("ca", 3, r=7)
     requests = [Request(tag, prompt) for prompt in PROMPTS for tag in ("hr", "sw", "zu", "ca", "sw")]
     answers = served.pool.answer(requests, LONGEST)
     expected = {tag: slow_answers_of(served, tag) for tag in ("hr", "sw", "zu", "ca")}
@@ -109,7 +137,7 @@ def test_a_new_champion_is_picked_up_after_the_stated_interval_and_not_before(se
     new = served.ask("sw")[0]
     assert (new.version, new.text) == ("2", served.expected("sw"))
     assert new.text != old
-    rollback(served.world.store, "sw", "worse")
+    served.world.rollback("sw")
     served.clock.now += ASK
     assert (served.ask("sw")[0].version, served.ask("sw")[0].text) == ("1", old)
 
@@ -124,11 +152,11 @@ def test_the_first_champion_of_a_language_ends_the_bases_answers(served: Served)
     assert first.text != bare.text
 
 
-def test_the_one_unused_for_longest_goes_first(world: World) -> None:
-    served = Served(world, adapters=2)
+def test_the_one_unused_for_longest_goes_first(world: World, shelf: Shelf) -> None:
+    served = Served(world, shelf, adapters=2)
     tags = ("sw", "zu", "ca")
     for seed, language in enumerate(tags, start=1):
-        world.promote(language, seed)
+        shelf.put(language, seed)
     served.ask("sw"), served.ask("zu"), served.ask("sw")
     assert served.pool.languages == ("zu", "sw")
     served.ask("ca")
@@ -139,18 +167,19 @@ def test_the_one_unused_for_longest_goes_first(world: World) -> None:
     assert len(served.pool.languages) == 2
 
 
-def test_those_of_one_batch_do_not_make_room_for_one_another(world: World) -> None:
-    served = Served(world, adapters=2)
+def test_those_of_one_batch_do_not_make_room_for_one_another(world: World, shelf: Shelf) -> None:
+    served = Served(world, shelf, adapters=2)
     for seed, language in enumerate(("sw", "zu", "ca"), start=1):
-        world.promote(language, seed)
+        shelf.put(language, seed)
     served.ask("sw"), served.ask("zu")
     served.ask("ca", "sw")
     assert served.champions.opened == ("sw", "zu", "ca"), "sw stayed where it was"
 
 
-def test_an_exception_in_a_mixed_batch_gives_nobody_anothers_adapter(served: Served) -> None:
-    served.world.promote("sw", 1)
-    served.world.promote("zu", 2)
+def test_an_exception_in_a_mixed_batch_gives_nobody_anothers_adapter(world: World, shelf: Shelf) -> None:
+    served = Served(world, shelf)
+    shelf.put("sw", 1)
+    shelf.put("zu", 2)
     expected = [answer.text for answer in served.ask("sw", "zu", "hr")]
     model = served.pool._base.model
 
@@ -199,16 +228,18 @@ def test_a_damaged_new_champion_leaves_the_former_one_and_says_so(served: Served
     assert len(served.pool._free) == 2, "no slot was lost"
 
 
-def test_a_champion_of_another_base_is_refused_with_both_digests(served: Served) -> None:
-    served.world.promote("sw", 1)
+def test_a_champion_of_another_base_is_refused_with_both_digests(world: World, shelf: Shelf) -> None:
+    served = Served(world, shelf)
+    shelf.put("sw", 1)
     served.pool._base = PooledBase(served.pool._base.model, served.pool._base.tokenizer, "0" * 64, " ")
     with pytest.raises(ModelError, match=f"belongs to base {served.world.entry.digest}, the base in memory is 0{{64}}"):
         served.ask("sw")
     assert len(served.pool._free) == 3
 
 
-def test_an_adapter_that_is_more_than_lora_is_named(served: Served) -> None:
-    served.world.promote("sw", 1, modules_to_save=["lm_head"])
+def test_an_adapter_that_is_more_than_lora_is_named(world: World, shelf: Shelf) -> None:
+    served = Served(world, shelf)
+    shelf.put("sw", 1, modules_to_save=["lm_head"])
     with pytest.raises(ModelError, match=r"must be plain LoRA or DoRA on linear layers; got modules_to_save = \['lm_"):
         served.ask("sw")
     assert served.pool.languages == ()

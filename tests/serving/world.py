@@ -9,6 +9,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from compass_ops.model_files import ModelEntry, folder_entry
+from compass_ops.registry.rollback import rollback
 from compass_ops.registry.store import RegistryStore
 from compass_ops.storage import write_json, write_table
 from compass_ops.training.adapter import attach, detach, new_adapter, save_adapter, set_weights, weights_of
@@ -58,6 +59,10 @@ class World:
         assert statuses(run(self.store, self.decisions))[language] == "promoted"
         (self.decisions.decisions / f"{language}.json").unlink()
         return digest
+
+    def rollback(self, language: str) -> None:
+        """Bring the former champion back."""
+        rollback(self.store, language, "worse")
 
     def refuse(self, language: str, seed: int) -> None:
         """Register an adapter that the gate refused: the language is known and has no champion."""
