@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compass_ops.cli_export import export_command
 from compass_ops.errors import CompassError
 
 if TYPE_CHECKING:
@@ -181,6 +182,9 @@ def _print_table(rows: list[dict[str, str | None]]) -> None:
     widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+main.add_command(export_command(_store))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from compass_ops.seeding import derived_seed
 from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest, write_bytes, write_json
 from pipelines._stage import MEMO, path_option, stage
 
-FORMAT = 1
+FORMAT = 2
 
 
 @stage
@@ -43,7 +43,8 @@ def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) ->
         target = Path("target") / f"{language}.npy"
         asked = read_array(vectors / target), read_array(clusters / "assignments" / target)
         reference = Reference(*asked, read_array(clusters / "centroids.npy"))
-        origin = Origin(language, pins["model"], pins["embedder"], None, None, tree_digest(subset))
+        text = {"separator": params.base.separator, "max_tokens": params.base.max_tokens}
+        origin = Origin(language, pins["model"], pins["embedder"], None, None, tree_digest(subset), text)
         try:
             with training_run(location, f"train {language}", notes) as run:
                 rows = read_table(subset)

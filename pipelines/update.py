@@ -40,7 +40,7 @@ def main(**paths: Path) -> None:
             updater.make(Drifted(language, window, prompts, paths["production"] / language), folder)
 
         settings = [params.update.model_dump(), params.train.model_dump(), params.gate.margin, params.project.seed]
-        settings.append(params.sample.model_dump())
+        settings += [params.sample.model_dump(), params.base.separator, params.base.max_tokens]
         digests = {language: value_digest([inputs[language], settings]) for language in drifted}
         fan_out(("update", FORMAT), digests, make, paths["out"], MEMO)
     else:

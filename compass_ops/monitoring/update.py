@@ -93,6 +93,7 @@ class Updater:
             parent.digest,
             drifted.window,
             file_digest(version / SUBSET),
+            {"separator": self.params.base.separator, "max_tokens": self.params.base.max_tokens},
         )
         write_manifest(version, origin)
         write_json(folder / "window.json", {"window": drifted.window, "counts": reference.counts().tolist()})

@@ -32,7 +32,7 @@ from compass_ops.registry.remembered import remembered
 from compass_ops.registry.stages import PRODUCTION, STAGING
 from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digest, replace_folder
-from compass_ops.training.version import MANIFEST
+from compass_ops.training.version import MANIFEST, MLFLOW_TRACE
 
 _PAGE, _MODELS_PAGE = 5000, 1000
 _TAG = "compass."
@@ -186,6 +186,7 @@ class RegistryStore:
         into.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into.parent, prefix=".fetch.") as aside:
             folder = tracking.fetch_folder(self.location, version.source, Path(aside))
+            (folder / MLFLOW_TRACE).unlink(missing_ok=True)  # equal versions are equal folders, loaded or not
             verify_version(folder, expected=version.tags.get("manifest"))
             replace_folder(folder, into)
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from compass_ops.errors import RegistryError, StorageError
+from compass_ops.registry.mlmodel import check_mlmodel, mlmodel
 from compass_ops.registry.names import checked_digest, checked_language
 from compass_ops.storage import file_digest, read_json, write_bytes, write_json
-from compass_ops.training.version import MANIFEST, SCHEMA, adapter_digest, version_files
+from compass_ops.training.version import MANIFEST, MLMODEL, SCHEMA, adapter_digest, version_files
 
 DECISION, DRIFT = "decision.json", "drift.json"
 
@@ -38,6 +39,8 @@ def verify_version(folder: Path, *, expected: str | None = None) -> dict[str, An
     if expected is not None and file_digest(folder / MANIFEST) != expected:
         raise RegistryError(f"{folder}: {MANIFEST} differs from the one that was registered. {_REMEDY}")
     _compare(folder, manifest["files"], version_files(folder))
+    if MLMODEL in manifest["files"]:
+        check_mlmodel(f"{folder / MLMODEL}", read_json(folder / MLMODEL))
     if adapter_digest(folder) != manifest["digest"]:
         raise RegistryError(f"{folder}: {MANIFEST} names another adapter than the one beside it. {_REMEDY}")
     return manifest
@@ -58,7 +61,7 @@ def _compare(folder: Path, listed: Mapping[str, str], found: Mapping[str, str]) 
 def stage_for_registration(
     source: Path, destination: Path, additions: Mapping[str, bytes], commit: str | None
 ) -> dict[str, Any]:
-    """Make the copy of a version folder that is registered, and return its manifest.
+    """Make the copy of a version folder that is registered, with MLflow's ``MLmodel``, and return its manifest.
 
     Parameters
     ----------
@@ -72,6 +75,7 @@ def stage_for_registration(
         Git commit of the code that registers.
     """
     link_tree(source, destination)
+    write_json(destination / MLMODEL, mlmodel())
     for name, content in additions.items():
         write_bytes(destination / name, content)
     manifest: dict[str, Any] = read_json(source / MANIFEST)

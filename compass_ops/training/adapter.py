@@ -71,6 +71,7 @@ def attach(base: PreTrainedModel, folder: Path, *, trainable: bool = False) -> A
     try:
         config = LoraConfig.from_pretrained(str(folder))
         config.inference_mode = not trainable
+        config.base_model_name_or_path = None  # a name; whether the base fits is told by its digest
         model = get_peft_model(base, config)
         set_weights(model, load_file(folder / WEIGHTS))
     except (RuntimeError, ValueError, KeyError, ModelError) as error:

@@ -13,10 +13,14 @@ from compass_ops.storage import file_digest, file_digests, read_json, value_dige
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
+MLMODEL = "MLmodel"  # JSON under the name that MLflow looks for; written when a version is registered
 CONFIG, WEIGHTS = "adapter/adapter_config.json", "adapter/adapter_model.safetensors"
 
 # Where a base lies on one machine says nothing about the adapter.
 _PLACES = frozenset({"base_model_name_or_path", "revision", "parent_library", "auto_mapping"})
+# MLflow writes it into the folder of a model that it loads, which may be the registry's own: name and number, no file
+# of the version, and nothing here reads it.
+MLFLOW_TRACE = "registered_model_meta"
 # Formats that cannot carry code.
 _SAFE = frozenset({".csv", ".html", ".json", ".npy", ".parquet", ".safetensors"})
 
@@ -37,6 +41,8 @@ class Origin:
         Traffic window it was updated for.
     subset_digest : str
         SHA-256 of the rows it was trained on.
+    text : mapping
+        ``{"separator", "max_tokens"}``: how texts were given to the model in training, and are to be in serving.
     """
 
     language: str
@@ -45,6 +51,7 @@ class Origin:
     parent: str | None
     window: str | None
     subset_digest: str
+    text: Mapping[str, object]
 
 
 def adapter_digest(folder: Path) -> str:
@@ -71,6 +78,7 @@ def write_manifest(folder: Path, origin: Origin) -> dict[str, Any]:
         "parent": origin.parent,
         "window": origin.window,
         "subset_digest": origin.subset_digest,
+        "text": {key: origin.text[key] for key in ("separator", "max_tokens")},
         "git_commit": None,
         "files": version_files(folder),
     }
@@ -78,8 +86,20 @@ def write_manifest(folder: Path, origin: Origin) -> dict[str, Any]:
     return manifest
 
 
+def text_separator(folder: Path, manifest: Mapping[str, Any]) -> str:
+    """Return the text between prompt and answer in training; ``ModelError`` if the manifest does not say it."""
+    if "text" not in manifest:
+        raise ModelError(
+            f"{folder / MANIFEST}: does not say how prompts were given to the model (text.separator), so it cannot be "
+            "served. Run `dvc repro` to train and register it again."
+        )
+    return str(manifest["text"]["separator"])
+
+
 def version_files(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a version folder but the manifest, by relative path.
+    """Return the SHA-256 of every file of a version folder, by relative path.
+
+    The manifest, which lists them, and what MLflow leaves there when it loads are left out.
 
     Raises
     ------
@@ -90,11 +110,9 @@ def version_files(folder: Path) -> dict[str, str]:
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             raise ModelError(f"{folder}: {name} is a symbolic link. A version holds plain files only.")
-        if path.is_file() and path.suffix not in _SAFE:
+        if path.is_file() and path.suffix not in _SAFE and name not in (MLMODEL, MLFLOW_TRACE):
             raise ModelError(
                 f"{folder}: {name} does not belong in a version. Only {', '.join(sorted(_SAFE))} files may be in it, "
                 "because other formats can carry code."
             )
-    digests = file_digests(folder)
-    digests.pop(MANIFEST, None)
-    return digests
+    return {name: digest for name, digest in file_digests(folder).items() if name not in (MANIFEST, MLFLOW_TRACE)}

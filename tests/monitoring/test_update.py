@@ -67,7 +67,15 @@ class World:
             Base(model, tokenizer, params.base),
             Order(subset, params.train, 0, self.parent),
             Reference(CENTROIDS[asked], asked, CENTROIDS),
-            Origin("sw", self.pins["model"], self.pins["embedder"], None, None, "0" * 64),
+            Origin(
+                "sw",
+                self.pins["model"],
+                self.pins["embedder"],
+                None,
+                None,
+                "0" * 64,
+                {"separator": " ", "max_tokens": 64},
+            ),
         )
 
     def store(self, role: str, language: str, rows: list[dict[str, Any]]) -> None:

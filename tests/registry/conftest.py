@@ -52,7 +52,8 @@ def make_version(
     write_json(folder / "adapter" / "adapter_config.json", {"r": 2, "base_model_name_or_path": None})
     write_array(folder / "reference" / "centroids.npy", np.eye(3, dtype=np.float32))
     write_json(folder / "reference" / "histogram.json", {"counts": [1, 2, 3]})
-    manifest = write_manifest(folder, Origin(language, BASE, EMBEDDER, parent, window, "5" * 64))
+    origin = Origin(language, BASE, EMBEDDER, parent, window, "5" * 64, {"separator": " ", "max_tokens": 64})
+    manifest = write_manifest(folder, origin)
     return str(manifest["digest"])
 
 
