@@ -9,7 +9,8 @@
     ├── ModelError               base model, embedder or adapter: missing, damaged, or another than expected
     ├── StorageError             a file that cannot be read or written
     └── RegistryError            the MLflow registry
-        └── ConflictError        somebody else got there first
+        ├── ConflictError        somebody else got there first; exit code 3
+        └── BusyError            others write at the same moment; nothing was done and trying again is safe
 """
 
 
@@ -56,3 +57,7 @@ class RegistryError(CompassError):
 
 class ConflictError(RegistryError):
     """The registry no longer holds what the caller expected."""
+
+
+class BusyError(RegistryError):
+    """The registry could not take a write or a read at this moment; nothing was done."""

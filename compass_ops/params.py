@@ -14,13 +14,13 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from compass_ops.errors import ParamsError
+from compass_ops.registry_sections import RegistryParams
 from compass_ops.sections import (
     BaseParams,
     DriftParams,
     EvaluateParams,
     GateParams,
     ProjectParams,
-    RegistryParams,
     ReportParams,
     Section,
     TrafficParams,

@@ -167,15 +167,6 @@ class GateParams(Section):
     most_uses: Count = Field(description="Set the decisions after which a gate half is used up, such as 20.")
 
 
-class RegistryParams(Section):
-    """Where runs and versions are kept."""
-
-    uri: str = Field(
-        description="Give MLflow's URI, such as sqlite:///mlruns/mlflow.db; MLFLOW_TRACKING_URI wins over it."
-    )
-    experiment: str = Field(min_length=1, description="Name the MLflow experiment that runs are logged in.")
-
-
 class UpdateParams(Section):
     """Continual update of an adapter whose traffic drifted (ECDA)."""
 

@@ -18,7 +18,7 @@ def main(decisions: Path, candidates: Path, drift: Path, out: Path) -> None:
     """Reconcile the registry with the decisions on updated adapters."""
     registry = load_params().registry
     store = RegistryStore(registry_location(registry.uri, registry.experiment))
-    reconcile(store, Evidence(decisions, candidates, drift), out)
+    reconcile(store, Evidence(decisions, candidates, drift), out, manual=registry.promotion == "manual")
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ def main(decisions: Path, candidates: Path, out: Path) -> None:
     """Reconcile the registry with the decisions on newly trained adapters."""
     registry = load_params().registry
     store = RegistryStore(registry_location(registry.uri, registry.experiment))
-    reconcile(store, Evidence(decisions, candidates), out)
+    reconcile(store, Evidence(decisions, candidates), out, manual=registry.promotion == "manual")
     write_snapshot(store, out, MEMO / "versions")
 
 

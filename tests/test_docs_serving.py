@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from compass_ops.cli import main
+from compass_ops.cli.main import main
 from compass_ops.registry.store import RegistryStore
 from compass_ops.storage import write_json, write_table
 from tests.registry.conftest import Decisions, decisions, migrated, project, store

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from compass_ops.cli import main
+from compass_ops.cli.main import main
 from compass_ops.errors import ParamsError
 from compass_ops.evaluation.table import BEGIN, with_table
 from compass_ops.params import load_params

@@ -5,7 +5,8 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
-from compass_ops.registry.history import PROMOTED, REFUSED, LanguageState
+from compass_ops.registry.history import LanguageState
+from compass_ops.registry.stages import PROMOTED, REFUSED, STAGED
 
 Record = Mapping[str, Any]
 
@@ -19,7 +20,7 @@ class Write:
     Attributes
     ----------
     kind : str
-        ``promoted`` or ``refused``.
+        ``promoted``, ``staged`` (promotion is manual) or ``refused``.
     record : mapping
         The decision record.
     head : str or None
@@ -56,7 +57,7 @@ class Receipt:
 
 
 def plan_writes(
-    records: Mapping[str, Record], states: Mapping[str, LanguageState]
+    records: Mapping[str, Record], states: Mapping[str, LanguageState], *, manual: bool
 ) -> tuple[list[Write], dict[str, Receipt]]:
     """Return the decisions that are still to be written, and receipts for the others.
 
@@ -65,6 +66,8 @@ def plan_writes(
     records : mapping of language to decision record
     states : mapping of language to LanguageState
         Languages that were never registered may be left out.
+    manual : bool
+        Whether a candidate that passed waits in Staging for a person.
 
     Returns
     -------
@@ -79,7 +82,8 @@ def plan_writes(
         state = states.get(language, LanguageState(language))
         receipt = _reason_not_to_write(record, state)
         if receipt is None:
-            writes.append(Write(language, _KINDS[record["verdict"]], record, state.head))
+            kind = _KINDS[record["verdict"]]
+            writes.append(Write(language, STAGED if manual and kind == PROMOTED else kind, record, state.head))
         else:
             receipts[language] = receipt
     return writes, receipts
@@ -91,7 +95,8 @@ def _reason_not_to_write(record: Record, state: LanguageState) -> Receipt | None
         return Receipt(verdict, " ".join(record["reasons"]))
     if digest in state.judged:
         version = next((number for number, known in state.digests.items() if known == digest), None)
-        return Receipt("unchanged", f"This adapter was {state.judged[digest].verdict} before.", version)
+        waits = f" `compass approve {state.language}` promotes it." if version and version == state.staging else ""
+        return Receipt("unchanged", f"This adapter was {state.judged[digest].verdict} before.{waits}", version)
     if verdict == "promote" and state.hold is not None:
         until = f"`compass release {state.language}` ends the hold."
         return Receipt("held", f"{state.hold.who} holds the language: {state.hold.why} {until}")

@@ -2,21 +2,38 @@
 
 An entry names the hash of the entry before it. Entries are ordered by a number that the registry hands out
 uniquely, so of two writers who saw the same last entry the lower number is valid and the other is void: the chain
-is the compare-and-swap. Stages and aliases are mirrors of the state that is folded here.
+is the compare-and-swap. Entries of several languages under one number are one decision: if the link of one is
+stale, all are void. Stages and aliases are mirrors of the state that is folded here.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from compass_ops.errors import RegistryError
-from compass_ops.registry.stages import ARCHIVED, PRODUCTION, STAGES, STAGING, line_after
+from compass_ops.registry.stages import (
+    ARCHIVED,
+    DISCARDED,
+    MOVES,
+    PRODUCTION,
+    PROMOTED,
+    REFUSED,
+    REJECTED,
+    RESTORED,
+    ROLLED_BACK,
+    STAGED,
+    STAGES,
+    STAGING,
+    line_after,
+)
 from compass_ops.storage import value_digest
 
 SCHEMA = 1
-PROMOTED, REFUSED, ROLLED_BACK, HELD, RELEASED = "promoted", "refused", "rolled back", "held", "released"
-KINDS = (PROMOTED, REFUSED, ROLLED_BACK, HELD, RELEASED)
-_JUDGEMENTS = (PROMOTED, REFUSED)
+HELD, RELEASED = "held", "released"
+KINDS = (*MOVES, HELD, RELEASED)
+_JUDGEMENTS = (PROMOTED, REFUSED, STAGED, REJECTED)
 _HOLDING = (ROLLED_BACK, HELD)
 
 
@@ -64,7 +81,7 @@ class Entry:
         """Return the entry as a JSON object."""
         return {"schema": SCHEMA, **asdict(self)}
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """SHA-256 of the entry, the link that the next one names."""
         return value_digest(self.as_json())
@@ -100,6 +117,8 @@ class LanguageState:
         Champions that a rollback walks back along, the present one last.
     champions : frozenset of str
         Every version that ever was in Production.
+    discarded : frozenset of str
+        Versions whose files were given up.
     judged : mapping of digest to Judgement
     hold : Hold or None
     adopted : tuple of str
@@ -114,6 +133,7 @@ class LanguageState:
     digests: Mapping[str, str] = field(default_factory=dict)
     line: tuple[str, ...] = ()
     champions: frozenset[str] = frozenset()
+    discarded: frozenset[str] = frozenset()
     judged: Mapping[str, Judgement] = field(default_factory=dict)
     hold: Hold | None = None
     adopted: tuple[str, ...] = ()
@@ -152,8 +172,8 @@ def entry_from(value: Mapping[str, Any]) -> Entry:
         raise RegistryError(f"The registry's history holds a damaged entry ({error}).") from error
 
 
-def fold(language: str, numbered: Iterable[tuple[int, Entry]]) -> LanguageState:
-    """Follow the chain of one language's entries.
+def fold(numbered: Iterable[tuple[int, Entry]]) -> dict[str, LanguageState]:
+    """Follow the chains of all languages that entries are given of.
 
     Parameters
     ----------
@@ -165,19 +185,23 @@ def fold(language: str, numbered: Iterable[tuple[int, Entry]]) -> LanguageState:
     RegistryError
         If a link leads to an entry that is not there: one was altered or deleted.
     """
-    state = LanguageState(language)
-    links: set[str | None] = {None}
-    for number, entry in sorted(numbered, key=lambda item: item[0]):
-        if entry.previous == state.head:
-            state = after(state, entry)
-            links.add(state.head)
-        elif entry.previous not in links:
-            raise RegistryError(
-                f"{language}: the history is broken before entry {number}: an entry was altered or "
-                "deleted. Restore the "
-                "registry's database from a backup."
-            )
-    return state
+    decisions: dict[int, list[Entry]] = defaultdict(list)
+    for number, entry in numbered:
+        decisions[number].append(entry)
+    states: dict[str, LanguageState] = {}
+    links: set[tuple[str, str | None]] = set()
+    for number, entries in sorted(decisions.items()):
+        for entry in entries:
+            state = states.setdefault(entry.language, LanguageState(entry.language))
+            if entry.previous not in (None, state.head) and (entry.language, entry.previous) not in links:
+                raise RegistryError(
+                    f"{entry.language}: the history is broken before entry {number}: an entry was altered or deleted. "
+                    "Restore the registry's database from a backup."
+                )
+        if all(entry.previous == states[entry.language].head for entry in entries):
+            states |= {entry.language: after(states[entry.language], entry) for entry in entries}
+            links |= {(entry.language, states[entry.language].head) for entry in entries}
+    return states
 
 
 def after(state: LanguageState, entry: Entry) -> LanguageState:
@@ -203,8 +227,13 @@ def _moved(state: LanguageState, entry: Entry) -> dict[str, Any]:
     changes: dict[str, Any] = {"stages": {**stages, version: target}}
     if entry.digest is not None:
         changes["digests"] = {**state.digests, version: entry.digest}
+    line = state.line
+    if entry.kind == RESTORED:  # the same files under another number
+        line = tuple(version if known == entry.replaces else known for known in line)
     if target == PRODUCTION:
-        changes |= {"line": line_after(state.line, version), "champions": state.champions | {version}}
+        changes |= {"line": line_after(line, version), "champions": state.champions | {version}}
+    if entry.kind == DISCARDED:
+        changes["discarded"] = state.discarded | {version}
     return changes
 
 

@@ -1,6 +1,5 @@
 """What MLflow shows of a language, and the writes that make it agree with the history. Pure."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -10,13 +9,26 @@ from compass_ops.registry.stages import ALIASES, ARCHIVED, PRODUCTION, STAGING
 
 @dataclass(frozen=True)
 class Version:
-    """A model version as MLflow has it: its stage there, and its ``compass.*`` tags without the prefix."""
+    """A model version as MLflow has it.
+
+    Attributes
+    ----------
+    stage : str
+        As MLflow shows it.
+    source : str
+        URI of its files.
+    tags : mapping of str to str
+        Its ``compass.*`` tags, without the prefix.
+    created : int
+        When it was registered, in milliseconds since 1970 (UTC).
+    """
 
     number: str
     stage: str
     source: str
     run_id: str
     tags: Mapping[str, str]
+    created: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,16 +65,14 @@ class LanguageView:
 
 def views_of(rows: RegistryRows) -> dict[str, LanguageView]:
     """Return the view of every language that has an entry or a version; ``RegistryError`` if a history is broken."""
-    entries: dict[str, list[tuple[int, Entry]]] = defaultdict(list)
-    for number, entry in rows.entries:
-        entries[entry.language].append((number, entry))
+    states = fold(rows.entries)
     return {
         language: LanguageView(
-            fold(language, entries[language]),
+            states.get(language, LanguageState(language)),
             {version.number: version for version in rows.versions.get(language, ())},
             rows.aliases.get(language, {}),
         )
-        for language in sorted({*entries, *rows.versions})
+        for language in sorted({*states, *rows.versions})
     }
 
 
@@ -99,6 +109,16 @@ def corrections(view: LanguageView) -> list[Correction]:
     return writes
 
 
+def outside(view: LanguageView) -> list[Correction]:
+    """Return the writes that archive what somebody put into Production or Staging past the history."""
+    stages = view.state.stages
+    return [
+        Correction(version.number, stage=ARCHIVED)
+        for version in view.versions.values()
+        if version.stage in (PRODUCTION, STAGING) and version.number not in stages
+    ]
+
+
 def told(view: LanguageView, write: Correction) -> str:
     """Say in one sentence what a correction puts right."""
     language = view.state.language
@@ -106,4 +126,6 @@ def told(view: LanguageView, write: Correction) -> str:
         present = view.aliases.get(write.alias, "nothing")
         return f"{language}: alias {write.alias} was at {present}, the history says {write.version or 'nothing'}"
     shown = view.versions[str(write.version)].stage
-    return f"{language}: version {write.version} was shown as {shown}, the history says {write.stage}"
+    known = view.state.stages.get(str(write.version))
+    says = f"the history says {known}" if known else "the history does not know it"
+    return f"{language}: version {write.version} was shown as {shown}, {says}"

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from compass_ops.errors import RegistryError
 
 PREFIX = "compass-"
-HISTORY = f"{PREFIX}history"  # "history" is too long for a primary language subtag, so no language can take it
+# Too long for a primary language subtag, so no language can take these names.
+HISTORY, CLAIMS = f"{PREFIX}history", f"{PREFIX}claims"
 
 # A canonical BCP-47 tag: language[-Script][-REGION][-variant...], ASCII.
 _TAG = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-([A-Z]{2}|[0-9]{3}))?(-([a-z0-9]{5,8}|[0-9][a-z0-9]{3}))*")

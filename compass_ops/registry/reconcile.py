@@ -5,31 +5,35 @@ Order of writes for one decision, each of which may be the last before a crash:
 1. a finished MLflow run with the version's files (found again by the digest of its manifest);
 2. the model version, without a stage (found again by adapter digest and record digest);
 3. the history entry: the decision takes effect, for every reader at once;
-4. the stage, with the predecessor archived in the same transaction;
-5. the alias.
+4. the claim on writing stages and aliases, which is given back at the end;
+5. the stage, with the predecessor archived in the same transaction;
+6. the alias.
 
 Before 3 nothing has happened, and the next run takes up what is there. After 3 the next run finds the adapter
-judged and only brings stage and alias up to date.
+judged and only brings stage and alias up to date. Where promotion is manual, 3 puts the version into Staging, and
+`compass approve` brings it to Production.
 """
 
-import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from compass_ops.errors import ConflictError, RegistryError
 from compass_ops.registry.decisions import Receipt, Record, Write, plan_writes
-from compass_ops.registry.history import PROMOTED, Entry, LanguageState
+from compass_ops.registry.history import Entry, LanguageState
 from compass_ops.registry.location import author, git_commit, now, running_experiment
 from compass_ops.registry.mirror import LanguageView, corrections
+from compass_ops.registry.mirroring import mirror
 from compass_ops.registry.names import checked_language
-from compass_ops.registry.stages import ARCHIVED, NONE, PRODUCTION, check_move
+from compass_ops.registry.stages import ARCHIVED, NONE, PRODUCTION, PROMOTED, REFUSED, STAGED, STAGING, check_move
 from compass_ops.registry.store import RegistryStore
-from compass_ops.registry.tracking import RunNotes
-from compass_ops.registry.versions import DECISION, DRIFT, stage_for_registration, verify_version
+from compass_ops.registry.versions import DECISION, DRIFT, run_notes, stage_for_registration, verify_version
 from compass_ops.storage import file_digest, read_json, value_digest, write_json
+
+_TARGETS = MappingProxyType({PROMOTED: PRODUCTION, STAGED: STAGING, REFUSED: ARCHIVED})
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,15 @@ class Evidence:
     drift: Path | None = None
 
 
-def reconcile(store: RegistryStore, evidence: Evidence, out: Path) -> None:
+def reconcile(store: RegistryStore, evidence: Evidence, out: Path, *, manual: bool) -> None:
     """Bring the registry to what the decisions ask for, and write ``<out>/receipts.json``.
 
     Under ``dvc exp run`` nothing but the receipts is written.
+
+    Parameters
+    ----------
+    manual : bool
+        Whether what passed the gate waits in Staging until a person approves it.
 
     Raises
     ------
@@ -69,7 +78,7 @@ def reconcile(store: RegistryStore, evidence: Evidence, out: Path) -> None:
         receipts = dict.fromkeys(records, skipped)
     else:
         out.mkdir(parents=True, exist_ok=True)
-        receipts, repaired = apply(store, records, evidence, out)
+        receipts, repaired = apply(store, records, evidence, out, manual=manual)
     told = {language: receipt.as_json() for language, receipt in receipts.items()}
     write_json(out / "receipts.json", {"schema": 1, "languages": told, "repaired": repaired})
 
@@ -88,7 +97,7 @@ def read_records(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def apply(
-    store: RegistryStore, records: Mapping[str, Record], evidence: Evidence, workplace: Path
+    store: RegistryStore, records: Mapping[str, Record], evidence: Evidence, workplace: Path, *, manual: bool
 ) -> tuple[dict[str, Receipt], list[str]]:
     """Write what is missing.
 
@@ -103,9 +112,8 @@ def apply(
         The second names what an interruption had left and what was put right.
     """
     views = store.read()
-    lagging = [language for language, view in views.items() if corrections(view)]
-    repaired = [sentence for language in lagging for sentence in store.mirror(language)]
-    writes, receipts = plan_writes(records, {language: view.state for language, view in views.items()})
+    repaired = mirror(store, [language for language, view in views.items() if corrections(view)])
+    writes, receipts = plan_writes(records, {name: view.state for name, view in views.items()}, manual=manual)
     for write in writes:
         view = views.get(write.language, LanguageView(LanguageState(write.language)))
         version = view.version_of(write.digest, write.record["record_digest"])
@@ -120,8 +128,8 @@ def apply(
 
 
 def _decide(store: RegistryStore, write: Write, version: str) -> None:
-    target = PRODUCTION if write.kind == PROMOTED else ARCHIVED
-    check_move(NONE, target)
+    target = _TARGETS[write.kind]
+    check_move(write.kind, NONE, target)
     record = write.record
     store.append(
         Entry(
@@ -134,7 +142,7 @@ def _decide(store: RegistryStore, write: Write, version: str) -> None:
             digest=write.digest,
             source=NONE,
             target=target,
-            replaces=record["against"]["version"] if write.kind == PROMOTED else None,
+            replaces=None if write.kind == REFUSED else record["against"]["version"],
             record=record["record_digest"],
             evidence=record["drift_digest"],
             window=record["window"],
@@ -142,7 +150,7 @@ def _decide(store: RegistryStore, write: Write, version: str) -> None:
             previous=write.head,
         )
     )
-    store.mirror(write.language)
+    mirror(store, [write.language])
 
 
 def _register(store: RegistryStore, write: Write, evidence: Evidence, workplace: Path) -> str:
@@ -159,20 +167,7 @@ def _register(store: RegistryStore, write: Write, evidence: Evidence, workplace:
     with tempfile.TemporaryDirectory(dir=workplace, prefix=".register.") as aside:
         folder = Path(aside) / "version"
         manifest = stage_for_registration(source, folder, additions, git_commit(store.location.root))
-        tags = {
-            "digest": write.digest,
-            "language": write.language,
-            "record": write.record["record_digest"],
-            "parent": manifest["parent"],
-            "base_digest": manifest["base"]["digest"],
-            "window": manifest["window"],
-            "git_commit": manifest["git_commit"],
-        }
-        notes = RunNotes(
-            params={"language": write.language, "base": manifest["base"]["id"], "verdict": write.kind},
-            tags={f"compass.{key}": value for key, value in tags.items() if value is not None},
-            metrics=_estimates(write.record),
-        )
+        notes = run_notes(manifest, write.record)
         return store.add_version(write.language, folder, notes)
 
 
@@ -189,14 +184,3 @@ def _drift_verdict(write: Write, drift: Path | None) -> dict[str, bytes]:
     if file_digest(path) != expected:
         raise RegistryError(f"{path}: is not the drift verdict that the decision names. Run `dvc repro`.")
     return {DRIFT: path.read_bytes()}
-
-
-def _estimates(record: Record) -> dict[str, float]:
-    """The tests' estimates, for the version's run in the MLflow UI."""
-    # MLflow takes no comma in a metric's name.
-    estimates = {f"gate/{test['name'].replace(',', '')}": test.get("estimate") for test in record["tests"]}
-    return {
-        name: float(value)
-        for name, value in estimates.items()
-        if isinstance(value, int | float) and math.isfinite(value)
-    }

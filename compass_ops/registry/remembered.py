@@ -15,7 +15,7 @@ from compass_ops.registry.history import entry_from
 from compass_ops.registry.mirror import RegistryRows, Version
 from compass_ops.storage import write_json
 
-_FORMAT = 1
+_FORMAT = 2
 _COUNTER = slice(24, 28)  # SQLite's file change counter, in the file's header
 
 

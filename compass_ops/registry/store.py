@@ -4,39 +4,40 @@ The history is the truth; stages and aliases are its mirror, written after it. A
 leaves a mirror that lags, and ``mirror`` brings it up to date at the next opportunity, whoever runs it.
 """
 
-import json
 import tempfile
 import warnings
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from compass_ops.errors import ConflictError, RegistryError
-from compass_ops.registry import tracking
-from compass_ops.registry.history import Entry, entry_from, fold
+from compass_ops.registry import artifacts, claims, tracking
+from compass_ops.registry.history import Entry, LanguageState
 from compass_ops.registry.location import RegistryLocation
-from compass_ops.registry.mirror import (
-    Correction,
-    LanguageView,
-    RegistryRows,
-    Version,
-    corrections,
-    told,
-    views_of,
+from compass_ops.registry.mirror import Correction, LanguageView, RegistryRows, Version, views_of
+from compass_ops.registry.names import (
+    CLAIMS,
+    HISTORY,
+    PREFIX,
+    checked_language,
+    checked_version,
+    language_of,
+    model_name,
 )
-from compass_ops.registry.names import HISTORY, PREFIX, checked_language, checked_version, language_of, model_name
 from compass_ops.registry.remembered import remembered
+from compass_ops.registry.rows import EFFECT, ENTRY, TAG, entries_of, entry_text, rows_from
 from compass_ops.registry.stages import PRODUCTION, STAGING
 from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digest, replace_folder
-from compass_ops.training.version import MANIFEST, MLFLOW_TRACE
+from compass_ops.training.version import CONFIG, MANIFEST, MLFLOW_TRACE, WEIGHTS
 
 _PAGE, _MODELS_PAGE = 5000, 1000
-_TAG = "compass."
-_ENTRY = f"{_TAG}entry"
+_FEW = 12  # languages that are read faster one by one than all at once
 _LONGEST_DESCRIPTION = 4000
 
 
@@ -50,6 +51,7 @@ class RegistryStore:
 
     def __init__(self, location: RegistryLocation) -> None:
         self.location = location
+        self._made: set[str] = set()  # models that exist; nobody takes one away
 
     @cached_property
     def _client(self) -> Any:
@@ -72,29 +74,31 @@ class RegistryStore:
 
     def _rows(self) -> RegistryRows:
         ours = f"name LIKE '{PREFIX}%'"
-        return self._read(ours, ours)
+        found = self._search_versions(ours)
+        return rows_from(found, self._aliases(ours))
 
     def read_language(self, language: str) -> LanguageView:
         """Return one language's view as it is at this moment; empty if nothing is registered for it."""
-        empty = fold(checked_language(language), [])
+        empty = LanguageView(LanguageState(checked_language(language)))
         if self._is_missing():
-            return LanguageView(empty)
+            return empty
         model = f"name = '{model_name(language)}'"
-        history = f"name = '{HISTORY}' and tags.`{_TAG}language` = '{language}'"
-        return views_of(self._read(model, model, history)).get(language, LanguageView(empty))
+        history = self._search_versions(f"name = '{HISTORY}' and tags.`{ENTRY}{language}` LIKE '%'")
+        if any(len(entries_of(found)) > 1 and EFFECT not in found.tags for found in history):
+            return self.read().get(language, empty)  # whether it took effect depends on other languages
+        rows = rows_from([*history, *self._search_versions(model)], self._aliases(model), only=language)
+        return views_of(rows).get(language, empty)
+
+    def read_languages(self, languages: Iterable[str]) -> dict[str, LanguageView]:
+        """Return the views of some languages as they are at this moment; empty ones for those not registered."""
+        wanted = sorted({checked_language(language) for language in languages})
+        if len(wanted) <= _FEW:
+            return {language: self.read_language(language) for language in wanted}
+        views = self.read()
+        return {language: views.get(language, LanguageView(LanguageState(language))) for language in wanted}
 
     def _is_missing(self) -> bool:
         return self.location.database is not None and not self.location.database.exists()
-
-    def _read(self, models: str, *versions: str) -> RegistryRows:
-        entries: list[tuple[int, Entry]] = []
-        shown: dict[str, list[Version]] = defaultdict(list)
-        for found in (found for query in versions for found in self._search_versions(query)):
-            if found.name == HISTORY:
-                entries.append((int(found.version), _entry(found)))
-            elif (language := language_of(found.name)) is not None:
-                shown[language].append(_version(found))
-        return RegistryRows(entries, shown, self._aliases(models))
 
     def add_version(self, language: str, folder: Path, notes: tracking.RunNotes) -> str:
         """Register a folder made by ``versions.stage_for_registration`` and return the version's number.
@@ -105,8 +109,8 @@ class RegistryStore:
             Of the run that holds the files; its tags become the version's. ``LanguageView.version_of`` finds it by
             ``compass.digest`` and ``compass.record``.
         """
-        tags = {**notes.tags, f"{_TAG}manifest": file_digest(folder / MANIFEST)}
-        label = f"{language} {tags[f'{_TAG}digest'][:8]}"
+        tags = {**notes.tags, f"{TAG}manifest": file_digest(folder / MANIFEST)}
+        label = f"{language} {tags[f'{TAG}digest'][:8]}"
         model = model_name(language)
         self._ensure_model(model)
         notes = replace(notes, tags=tags)
@@ -114,51 +118,77 @@ class RegistryStore:
         with tracking.mlflow_errors(self.location, f"registering {label}"):
             return str(self._client.create_model_version(model, source=uri, run_id=run_id, tags=tags).version)
 
-    def append(self, entry: Entry) -> None:
-        """Add an entry to the history: the moment at which a decision takes effect.
+    def append(self, *entries: Entry) -> None:
+        """Add entries to the history, at most one per language: the moment at which a decision takes effect.
+
+        All of them take effect, or none.
 
         Raises
         ------
         ConflictError
-            If somebody else's entry came first; this one then stays in the history without effect.
+            If somebody else's entry came first; these then stay in the history without effect.
+        BusyError
+            If others write so much that the registry takes no entry; nothing was done.
         """
-        checked_language(entry.language)
+        languages = [checked_language(entry.language) for entry in entries]
         self._ensure_model(HISTORY)
-        text = json.dumps(entry.as_json(), sort_keys=True, ensure_ascii=False)
-        tags = {_ENTRY: text, f"{_TAG}language": entry.language, f"{_TAG}kind": entry.kind}
-        told = f"{entry.language}: version {entry.version or '-'} {entry.kind} by {entry.who}. {entry.why}"
-        with tracking.mlflow_errors(self.location, f"writing the history of {entry.language}"):
-            # A scheme of our own: an MLflow server refuses local paths that belong to no run.
-            source = f"compass:/history/{entry.language}"
-            self._client.create_model_version(
-                HISTORY, source=source, tags=tags, description=told[:_LONGEST_DESCRIPTION]
-            )
-        if entry not in self.read_language(entry.language).state.entries:
+        tags = {f"{ENTRY}{entry.language}": entry_text(entry) for entry in entries}
+        what = f"version {entries[0].version or '-'}" if len(entries) == 1 else f"{len(entries)} languages"
+        told = f"{', '.join(languages)}: {what} {entries[0].kind} by {entries[0].who}. {entries[0].why}"
+        number = tracking.persist(lambda: self._write_entry(tags, told[:_LONGEST_DESCRIPTION]))
+        valid = self._has(*entries)
+        if len(entries) > 1:
+            self._settle(number, valid)
+        if not valid:
             raise ConflictError(
-                f"{entry.language}: somebody else changed the registry at the same moment, and "
-                "nothing was done. Look "
-                "with `compass status`, then rerun."
+                f"{', '.join(languages)}: somebody else changed the registry at the same moment, and nothing was done. "
+                "Look with `compass status`, then rerun."
             )
 
-    def mirror(self, language: str) -> list[str]:
-        """Make a language's stages and aliases agree with the history; return what was put right, as sentences.
+    def _write_entry(self, tags: dict[str, str], told: str) -> str:
+        with tracking.mlflow_errors(self.location, "writing the history"):
+            # A scheme of our own: an MLflow server refuses local paths that belong to no run. Written twice, because
+            # the answer to the first request was lost, the second is void.
+            found = self._client.create_model_version(HISTORY, "compass:/history", tags=tags, description=told)
+            return str(found.version)
 
-        Raises
-        ------
-        ConflictError
-            If they still disagree afterwards, because somebody else writes too.
-        """
-        view = self.read_language(language)
-        writes = corrections(view)
+    def _has(self, *entries: Entry) -> bool:
+        if len(entries) == 1:
+            return entries[0] in self.read_language(entries[0].language).state.entries
+        views = self.read()
+        return all(entry in views[entry.language].state.entries for entry in entries)
+
+    def _settle(self, number: str, valid: bool) -> None:
+        """Note beside a decision on several languages what follows from the history, to spare others reading it."""
+        with tracking.mlflow_errors(self.location, "writing the history"):
+            effect = "valid" if valid else "void"
+            tracking.persist(lambda: self._client.set_model_version_tag(HISTORY, number, EFFECT, effect))
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the right to write stages and aliases while the body runs, alone among all processes."""
+        self._ensure_model(CLAIMS)
+        with claims.claimed(self._client, self.location):
+            yield
+
+    def dead_claims(self, *, drop: bool = False) -> list[int]:
+        """Return the numbers of claims that this machine's processes left when they died; ``drop`` gives them back."""
+        dead = [] if self._is_missing() else claims.dead_tickets(self._client, self.location)
+        for ticket in dead if drop else ():
+            claims.give_back(self._client, self.location, ticket)
+        return [ticket.number for ticket in dead]
+
+    def settle_left(self) -> None:
+        """Note the effect of decisions on several languages whose writer died before it could."""
+        for found in self._search_versions(f"name = '{HISTORY}'"):
+            entries = entries_of(found)
+            if len(entries) > 1 and EFFECT not in found.tags:
+                self._settle(str(found.version), self._has(*entries))
+
+    def correct(self, language: str, write: Correction) -> None:
+        """Write one stage or alias; the caller holds the claim."""
         with tracking.mlflow_errors(self.location, f"writing stages and aliases of {language}"):
-            for write in writes:
-                self._correct(model_name(language), write)
-        if writes:
-            view_after = self.read_language(language)
-            left = [told(view_after, write) for write in corrections(view_after)]
-            if left:
-                raise ConflictError(f"{'; '.join(left)}. Somebody else writes to the registry at this moment; rerun.")
-        return [told(view, write) for write in writes]
+            tracking.persist(lambda: self._correct(model_name(language), write))
 
     def _correct(self, model: str, write: Correction) -> None:
         if write.alias is not None and write.version is None:
@@ -190,19 +220,59 @@ class RegistryStore:
             verify_version(folder, expected=version.tags.get("manifest"))
             replace_folder(folder, into)
 
+    @contextmanager
+    def opened(self, version: Version, *, checked: bool = True) -> Iterator[Path]:
+        """Give a version's files to read while the body runs, every digest verified unless not ``checked``.
+
+        Raises
+        ------
+        RegistryError
+            If files are gone, or naming the file that differs.
+        """
+        with ExitStack() as stack:
+            if version.source.startswith("file:"):
+                folder = Path(url2pathname(urlsplit(version.source).path))
+                if not folder.is_dir():
+                    raise RegistryError(f"{folder}: the files are gone. `compass restore` may bring them back.")
+            else:
+                aside = stack.enter_context(tempfile.TemporaryDirectory(prefix="compass."))
+                folder = tracking.fetch_folder(self.location, version.source, Path(aside))
+            if checked:
+                verify_version(folder, expected=version.tags.get("manifest"))
+            yield folder
+
+    def has_files(self, version: Version) -> bool:
+        """Return whether a version's manifest and adapter are where they should be; their digests are not looked at."""
+        return {MANIFEST, CONFIG, WEIGHTS} <= artifacts.files_at(self.location, version.source).keys()
+
+    def put_files(self, version: Version, folder: Path) -> None:
+        """Put a version's files back where they were: those of ``folder`` and no others."""
+        artifacts.delete_folder(self.location, version.source)
+        artifacts.put_folder(self.location, folder, version.source)
+
     def attach_report(self, version: Version, path: Path) -> None:
         """Attach a report file to a version's run."""
         tracking.log_report(self._client, self.location, version.run_id, path)
 
-    def _search_versions(self, query: str) -> Iterator[Any]:
+    def discard(self, language: str, version: Version) -> None:
+        """Delete a version with its files and mark its run as deleted; nothing happens where it is gone already."""
+        artifacts.delete_folder(self.location, version.source)
+        with tracking.mlflow_errors(self.location, f"deleting version {version.number} of {language}"):
+            with tracking.gone_already():
+                self._client.delete_run(version.run_id)
+            with tracking.gone_already():
+                self._client.delete_model_version(model_name(language), checked_version(version.number))
+
+    def _search_versions(self, query: str) -> list[Any]:
+        found: list[Any] = []
         order, token = ["name ASC", "version_number ASC"], None
         while True:
             with tracking.mlflow_errors(self.location, "reading versions"):
                 page = self._client.search_model_versions(query, _PAGE, order, token)
-            yield from page
+            found.extend(page)
             token = page.token
             if not token:
-                return
+                return found
 
     def _aliases(self, query: str) -> dict[str, dict[str, str]]:
         # Not from the versions: search_model_versions leaves their aliases empty.
@@ -219,23 +289,12 @@ class RegistryStore:
                 return aliases
 
     def _ensure_model(self, name: str) -> None:
+        if name not in self._made:
+            tracking.persist(lambda: self._make_model(name))
+            self._made.add(name)
+
+    def _make_model(self, name: str) -> None:
         with tracking.mlflow_errors(self.location, f"creating {name}"):
             if not self._client.search_registered_models(f"name = '{name}'", 1):
                 with tracking.made_by_another():
                     self._client.create_registered_model(name)
-
-
-def _version(found: Any) -> Version:
-    tags = {key.removeprefix(_TAG): value for key, value in found.tags.items() if key.startswith(_TAG)}
-    return Version(str(found.version), found.current_stage, found.source, found.run_id or "", tags)
-
-
-def _entry(found: Any) -> Entry:
-    try:
-        return entry_from(json.loads(found.tags[_ENTRY]))
-    except (KeyError, AttributeError, json.JSONDecodeError) as error:
-        raise RegistryError(
-            f"{HISTORY}: version {found.version} holds no readable entry ({error}). Restore the "
-            "registry's database from "
-            "a backup."
-        ) from error

@@ -10,14 +10,14 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
-from compass_ops.errors import RegistryError
+from compass_ops.errors import BusyError, RegistryError
 from compass_ops.registry.location import RegistryLocation
 
 _FLUSH_POINTS, _FLUSH_SECONDS = 200, 5.0
@@ -40,6 +40,18 @@ _REMEDIES = MappingProxyType(
         "UNAUTHENTICATED": "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
     }
 )
+# Parts of messages that have no error code of their own, and what to do about them.
+_TOLD_REMEDIES = MappingProxyType(
+    {
+        "readonly database": "Its files cannot be written here: fix their permissions, or work where they can.",
+        "schema": "The database belongs to another version of MLflow: install that one, or see `mlflow db upgrade`.",
+        "failed with error code 401": _REMEDIES["UNAUTHENTICATED"],
+        "failed with error code 403": _REMEDIES["PERMISSION_DENIED"],
+    }
+)
+_BUSY = ("Giving up after", "database is locked", "could not serialize", "deadlock detected")
+_TRIES, _FIRST_PAUSE_SECONDS = 8, 0.04
+_Result = TypeVar("_Result")
 _REMEDY = "Check that the database or server can be reached and written, then rerun; what is done stays done."
 
 
@@ -67,8 +79,10 @@ def open_client(location: RegistryLocation) -> Any:
         warnings.simplefilter("ignore")  # MLflow's own use of SQLAlchemy
         from mlflow.tracking import MlflowClient
 
-        for name in ("alembic", "mlflow.store.db.utils", "mlflow.store.model_registry.abstract_store"):
+        for name in ("alembic", "mlflow.store.model_registry.abstract_store"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        # It writes a traceback for every error that it also raises.
+        logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
         return MlflowClient(location.uri, location.uri)
 
 
@@ -92,19 +106,51 @@ def mlflow_errors(location: RegistryLocation, doing: str) -> Iterator[None]:
         yield
     except (MlflowException, SQLAlchemyError, OSError) as error:
         code = getattr(error, "error_code", "")
-        said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise RegistryError(f"{location.shown}: {doing} failed ({said}). {_REMEDIES.get(code, _REMEDY)}") from error
+        text = str(error).strip()
+        said = text.splitlines()[0] if text else type(error).__name__
+        remedy = next((told for part, told in _TOLD_REMEDIES.items() if part in text), None)
+        kind = RegistryError if remedy else _kind(code, text)
+        remedy = remedy or _REMEDIES.get(code, _REMEDY)
+        raise kind(f"{location.shown}: {doing} failed ({said}). {remedy}") from error
+
+
+def _kind(code: str, text: str) -> type[RegistryError]:
+    busy = code == "TEMPORARILY_UNAVAILABLE" or any(part in text for part in _BUSY)
+    return BusyError if busy else RegistryError
+
+
+def persist(action: Callable[[], _Result]) -> _Result:
+    """Call ``action`` until the registry is no longer busy; ``BusyError`` after some ten seconds.
+
+    For actions that may be repeated: a reader, a write that gives the same result twice.
+    """
+    for attempt in range(_TRIES):
+        try:
+            return action()
+        except BusyError:
+            spread = 0.5 + time.monotonic_ns() % 1000 / 1000  # so that those who met once do not meet again
+            time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * spread)
+    return action()
+
+
+def made_by_another() -> AbstractContextManager[None]:
+    """Let pass that something exists already: another process made it since one looked."""
+    return _let_pass("RESOURCE_ALREADY_EXISTS")
+
+
+def gone_already() -> AbstractContextManager[None]:
+    """Let pass that something to be deleted does not exist."""
+    return _let_pass("RESOURCE_DOES_NOT_EXIST")
 
 
 @contextmanager
-def made_by_another() -> Iterator[None]:
-    """Let pass that something exists already: another process made it since one looked."""
+def _let_pass(code: str) -> Iterator[None]:
     from mlflow.exceptions import MlflowException
 
     try:
         yield
     except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+        if error.error_code != code:
             raise
 
 

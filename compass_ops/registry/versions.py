@@ -1,19 +1,30 @@
 """Version folders on their way into and out of the registry: verified, copied, completed with their evidence."""
 
+import json
+import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from compass_ops.errors import RegistryError, StorageError
+from compass_ops.errors import CompassError, RegistryError, StorageError
 from compass_ops.registry.mlmodel import check_mlmodel, mlmodel
 from compass_ops.registry.names import checked_digest, checked_language
+from compass_ops.registry.tracking import RunNotes
 from compass_ops.storage import file_digest, read_json, write_bytes, write_json
-from compass_ops.training.version import MANIFEST, MLMODEL, SCHEMA, adapter_digest, version_files
+from compass_ops.training.version import (
+    CONFIG,
+    MANIFEST,
+    MLMODEL,
+    SCHEMA,
+    WEIGHTS,
+    adapter_digest,
+    version_files,
+)
 
 DECISION, DRIFT = "decision.json", "drift.json"
 
-_REMEDY = "Fetch the version again, or restore it from a backup."
+_REMEDY = "`compass restore` may bring the version back."
 
 
 def verify_version(folder: Path, *, expected: str | None = None) -> dict[str, Any]:
@@ -36,26 +47,48 @@ def verify_version(folder: Path, *, expected: str | None = None) -> dict[str, An
         raise RegistryError(f"{folder / MANIFEST}: is not a manifest of schema {SCHEMA}. Upgrade compass_ops.")
     checked_language(str(manifest.get("language")))
     checked_digest(str(manifest.get("digest")))
-    if expected is not None and file_digest(folder / MANIFEST) != expected:
-        raise RegistryError(f"{folder}: {MANIFEST} differs from the one that was registered. {_REMEDY}")
-    _compare(folder, manifest["files"], version_files(folder))
-    if MLMODEL in manifest["files"]:
-        check_mlmodel(f"{folder / MLMODEL}", read_json(folder / MLMODEL))
-    if adapter_digest(folder) != manifest["digest"]:
-        raise RegistryError(f"{folder}: {MANIFEST} names another adapter than the one beside it. {_REMEDY}")
+    for fault in _differences(folder, manifest, expected):
+        raise RegistryError(fault)
     return manifest
 
 
-def _compare(folder: Path, listed: Mapping[str, str], found: Mapping[str, str]) -> None:
+def version_faults(folder: Path, *, expected: str | None = None) -> list[str]:
+    """Return everything that ``verify_version`` could complain of, one sentence per file; empty if all is well."""
+    try:
+        verify_version(folder, expected=expected)
+    except RegistryError as error:
+        try:
+            return list(_differences(folder, read_json(folder / MANIFEST), expected))
+        except (CompassError, KeyError, TypeError):
+            return [str(error)]
+    except CompassError as error:
+        return [str(error)]
+    return []
+
+
+def _differences(folder: Path, manifest: Mapping[str, Any], expected: str | None) -> Iterator[str]:
+    """Yield where a version folder differs from its manifest, and the manifest from the one that was registered."""
+    if expected is not None and file_digest(folder / MANIFEST) != expected:
+        yield f"{folder}: {MANIFEST} differs from the one that was registered. {_REMEDY}"
+    listed, found = manifest["files"], version_files(folder)
     for name in sorted(listed.keys() | found.keys()):
         if name not in found:
-            raise RegistryError(f"{folder}: {name} is missing. {_REMEDY}")
-        if name not in listed:
-            raise RegistryError(f"{folder}: {name} is not listed in {MANIFEST}. Remove it.")
-        if found[name] != listed[name]:
-            raise RegistryError(
-                f"{folder}: {name} was altered: its SHA-256 is {found[name]}, listed as {listed[name]}. {_REMEDY}"
-            )
+            yield f"{folder}: {name} is missing. {_REMEDY}"
+        elif name not in listed:
+            yield f"{folder}: {name} is not listed in {MANIFEST}. Remove it."
+        elif found[name] != listed[name]:
+            yield f"{folder}: {name} was altered: its SHA-256 is {found[name]}, listed as {listed[name]}. {_REMEDY}"
+    if MLMODEL in listed.keys() & found.keys():
+        yield from _loader_faults(folder / MLMODEL)
+    if {CONFIG, WEIGHTS} <= found.keys() and adapter_digest(folder) != manifest["digest"]:
+        yield f"{folder}: {MANIFEST} names another adapter than the one beside it. {_REMEDY}"
+
+
+def _loader_faults(path: Path) -> Iterator[str]:
+    try:
+        check_mlmodel(f"{path}", read_json(path))
+    except CompassError as error:
+        yield str(error)
 
 
 def stage_for_registration(
@@ -82,6 +115,37 @@ def stage_for_registration(
     manifest |= {"files": version_files(destination), "git_commit": commit}
     write_json(destination / MANIFEST, manifest)
     return manifest
+
+
+def run_notes(manifest: Mapping[str, Any], record: Mapping[str, Any]) -> RunNotes:
+    """Return what the run and the model version of a registered folder say, from its manifest and decision."""
+    estimates = _estimates(record)
+    tags = {
+        "digest": manifest["digest"],
+        "language": manifest["language"],
+        "record": record["record_digest"],
+        "parent": manifest["parent"],
+        "base_digest": manifest["base"]["digest"],
+        "window": manifest["window"],
+        "git_commit": manifest["git_commit"],
+        "metrics": json.dumps(estimates, sort_keys=True),
+    }
+    return RunNotes(
+        params={"language": manifest["language"], "base": manifest["base"]["id"], "verdict": record["verdict"]},
+        tags={f"compass.{key}": value for key, value in tags.items() if value is not None},
+        # MLflow takes no comma in a metric's name.
+        metrics={f"gate/{name.replace(',', '')}": value for name, value in estimates.items()},
+    )
+
+
+def _estimates(record: Mapping[str, Any]) -> dict[str, float]:
+    """The tests' estimates, for `compass status` and for the version's run in the MLflow UI."""
+    estimates = {str(test["name"]): test.get("estimate") for test in record["tests"]}
+    return {
+        name: float(value)
+        for name, value in estimates.items()
+        if isinstance(value, int | float) and math.isfinite(value)
+    }
 
 
 def link_tree(source: Path, destination: Path) -> None:

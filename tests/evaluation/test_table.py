@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from compass_ops.cli import main
+from compass_ops.cli.main import main
 from compass_ops.errors import CompassError
 from compass_ops.evaluation.table import BEGIN, END, accuracy_table, with_table
 

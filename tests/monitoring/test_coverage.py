@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from compass_ops.cli import main
+from compass_ops.cli.main import main
 from compass_ops.errors import CompassError
 from compass_ops.monitoring.coverage import coverage_page, headline, plan_text, read_plan, write_coverage_pages
 from compass_ops.storage import write_json

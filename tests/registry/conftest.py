@@ -8,8 +8,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from compass_ops.registry import tracking
-from compass_ops.registry.location import RegistryLocation, registry_location
+from compass_ops.registry.history import Entry
+from compass_ops.registry.location import RegistryLocation, now, registry_location
 from compass_ops.registry.store import RegistryStore
+from compass_ops.registry.transact import transact
+from compass_ops.registry.transitions import Ask
 from compass_ops.storage import value_digest, write_array, write_json
 from compass_ops.training.version import Origin, write_manifest
 
@@ -55,6 +58,21 @@ def make_version(
     origin = Origin(language, BASE, EMBEDDER, parent, window, "5" * 64, {"separator": " ", "max_tokens": 64})
     manifest = write_manifest(folder, origin)
     return str(manifest["digest"])
+
+
+def ask(
+    store: RegistryStore,
+    kind: str,
+    language: str,
+    why: str = "because",
+    *,
+    version: str | None = None,
+    expect: str | None = None,
+    who: str = "ann",
+) -> Entry:
+    """Do what a person asks for one language, and return the history's new entry."""
+    (entry,) = transact(RegistryStore(store.location), [Ask(language, kind, who, now(), why, version, expect)])
+    return entry
 
 
 class Decisions:

@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from compass_ops.registry.history import LanguageState
-from compass_ops.registry.mirror import Correction, LanguageView, Version, corrections
+from compass_ops.registry.mirror import Correction, LanguageView, Version, corrections, outside, told
 
 SHOWN = ("None", "Staging", "Production", "Archived")
 
@@ -63,3 +63,10 @@ def test_a_deleted_champion_is_passed_over() -> None:
 def test_an_alias_without_a_stage_goes() -> None:
     before = view({"1": "Archived"}, {"1": "Archived"}, {"candidate": "1"})
     assert corrections(before) == [Correction(None, alias="candidate")]
+
+
+def test_what_somebody_put_into_production_past_the_history_is_archived_on_demand() -> None:
+    before = view({"1": "Archived"}, {"1": "Archived", "8": "Staging", "9": "Production"}, {})
+    assert corrections(before) == []
+    assert outside(before) == [Correction("8", stage="Archived"), Correction("9", stage="Archived")]
+    assert told(before, outside(before)[1]) == ("sw: version 9 was shown as Production, the history does not know it")

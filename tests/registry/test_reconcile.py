@@ -11,12 +11,11 @@ import pytest
 from compass_ops.errors import ConflictError, RegistryError
 from compass_ops.registry.history import Entry
 from compass_ops.registry.reconcile import Evidence, reconcile
-from compass_ops.registry.rollback import hold, release, rollback
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digest, read_json, write_json
-from tests.registry.conftest import Decisions
+from tests.registry.conftest import Decisions, ask
 
 WRITES = (
     "create_run",
@@ -26,13 +25,14 @@ WRITES = (
     "create_model_version",
     "transition_model_version_stage",
     "set_registered_model_alias",
+    "delete_model_version",
 )
 
 
-def run(store: RegistryStore, decisions: Decisions) -> dict[str, Any]:
+def run(store: RegistryStore, decisions: Decisions, *, manual: bool = False) -> dict[str, Any]:
     out = decisions.decisions.parent / "out"
     evidence = Evidence(decisions.decisions, decisions.candidates, decisions.drift)
-    reconcile(RegistryStore(store.location), evidence, out)
+    reconcile(RegistryStore(store.location), evidence, out, manual=manual)
     receipts: dict[str, Any] = read_json(out / "receipts.json")
     assert not list(out.glob(".register*"))
     return receipts
@@ -117,7 +117,7 @@ def test_twice_in_a_row_the_second_writes_nothing(
         decisions.decide(language, decisions.candidate(language, 1))
     with counted_writes(monkeypatch) as first:
         assert statuses(run(store, decisions)) == {"sw": "promoted", "tr": "promoted"}
-    assert first.count("create_model_version") == 4  # two versions, two entries
+    assert first.count("create_model_version") == 6  # two versions, two entries, two claims
     with counted_writes(monkeypatch) as second:
         assert statuses(run(store, decisions)) == {"sw": "unchanged", "tr": "unchanged"}
     assert second == []
@@ -185,10 +185,10 @@ def test_who_loses_the_race_for_the_history_gets_a_conflict_and_changes_nothing(
     decisions.decide("sw", decisions.candidate("sw", 2), against=champion)
     original = RegistryStore.append
 
-    def outrun(self: RegistryStore, entry: Entry) -> None:
+    def outrun(self: RegistryStore, *entries: Entry) -> None:
         monkeypatch.setattr(RegistryStore, "append", original)
-        hold(RegistryStore(store.location), "sw", "first", who="bob")
-        original(self, entry)
+        ask(store, "held", "sw", "first", who="bob")
+        original(self, *entries)
 
     monkeypatch.setattr(RegistryStore, "append", outrun)
     receipt = run(store, decisions)["languages"]["sw"]
@@ -197,7 +197,7 @@ def test_who_loses_the_race_for_the_history_gets_a_conflict_and_changes_nothing(
     assert shown(store) == ({"1": "Production", "2": "None"}, {"champion": "1"})
     assert [entry.kind for entry in store.read_language("sw").state.entries] == ["promoted", "held"]
     assert statuses(run(store, decisions)) == {"sw": "held"}
-    release(store, "sw", "over")
+    ask(store, "released", "sw", "over")
     assert run(store, decisions)["languages"]["sw"] == {
         "status": "promoted",
         "reason": "Reasons to promote.",
@@ -207,13 +207,13 @@ def test_who_loses_the_race_for_the_history_gets_a_conflict_and_changes_nothing(
 
 def test_a_hold_stops_promotions_and_its_receipt_says_whose_it_is(store: RegistryStore, decisions: Decisions) -> None:
     digest = promote(store, decisions, "sw", 1)
-    hold(store, "sw", "demo on Friday", who="ann")
+    ask(store, "held", "sw", "demo on Friday")
     decisions.decide("sw", decisions.candidate("sw", 2), against=("1", digest))
     receipt = run(store, decisions)["languages"]["sw"]
     assert receipt["status"] == "held"
     assert "ann holds the language: demo on Friday" in receipt["reason"]
     assert shown(store) == ({"1": "Production"}, {"champion": "1"})
-    release(store, "sw", "shown")
+    ask(store, "released", "sw", "shown")
     assert statuses(run(store, decisions)) == {"sw": "promoted"}
 
 
@@ -222,12 +222,12 @@ def test_a_champion_that_was_rolled_back_stays_rolled_back(
 ) -> None:
     promote(store, decisions, "sw", 1)
     promote(store, decisions, "sw", 2)
-    assert rollback(store, "sw", "complaints", who="ann") == "1"
+    assert ask(store, "rolled back", "sw", "complaints").version == "1"
     assert shown(store) == ({"1": "Production", "2": "Archived"}, {"champion": "1"})
     with counted_writes(monkeypatch) as done:
         assert statuses(run(store, decisions)) == {"sw": "unchanged"}
     assert done == []
-    release(store, "sw", "understood")
+    ask(store, "released", "sw", "understood")
     assert statuses(run(store, decisions)) == {"sw": "unchanged"}
     assert shown(store)[1] == {"champion": "1"}
 
@@ -254,9 +254,10 @@ def test_after_a_crash_at_any_write_the_next_run_ends_where_an_undisturbed_one_w
     shutil.copytree(project / "mlruns", kept)
     with counted_writes(monkeypatch) as undisturbed:
         run(store, decisions)
-    wanted = (["create_run", "log_artifacts", "set_terminated"] + ["create_model_version"] * 2) + [
+    wanted = (["create_run", "log_artifacts", "set_terminated"] + ["create_model_version"] * 3) + [
         "transition_model_version_stage",
         "set_registered_model_alias",
+        "delete_model_version",
     ]
     assert undisturbed == wanted
     state_wanted = store.read_language("sw").state
@@ -276,7 +277,7 @@ def test_after_a_crash_at_any_write_the_next_run_ends_where_an_undisturbed_one_w
             (e.kind, e.version, e.digest) for e in state_wanted.entries
         ]
         assert statuses(receipts) == {"sw": "promoted" if crash <= 4 else "unchanged"}
-        assert bool(receipts["repaired"]) == (crash > 4)
+        assert bool(receipts["repaired"]) == (4 < crash < 8)
         with counted_writes(monkeypatch) as done:
             run(RegistryStore(location), decisions)
         assert done == []

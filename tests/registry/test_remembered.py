@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from compass_ops.errors import RegistryError
-from compass_ops.registry.history import REFUSED, Entry
+from compass_ops.registry.history import Entry
 from compass_ops.registry.mirror import RegistryRows, Version
 from compass_ops.registry.remembered import remembered
-from compass_ops.registry.rollback import hold
+from compass_ops.registry.stages import REFUSED
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
-from tests.registry.conftest import Decisions
+from tests.registry.conftest import Decisions, ask
 from tests.registry.test_reconcile import promote
 
 ROWS = RegistryRows(
@@ -76,7 +76,7 @@ def test_whatever_others_write_is_seen(
 def test_a_decision_is_seen_at_once(store: RegistryStore, decisions: Decisions) -> None:
     promote(store, decisions, "sw", 1)
     assert store.read()["sw"].state.hold is None
-    hold(store, "sw", "wait")
+    ask(store, "held", "sw", "wait")
     assert store.read()["sw"].state.hold is not None
 
 

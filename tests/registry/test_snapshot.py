@@ -4,13 +4,12 @@ import pytest
 
 from compass_ops.errors import RegistryError
 from compass_ops.registry.location import registry_location
-from compass_ops.registry.rollback import rollback
 from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digests, read_json
-from tests.registry.conftest import Decisions
+from tests.registry.conftest import Decisions, ask
 from tests.registry.test_reconcile import promote
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -67,7 +66,7 @@ def test_versions_are_fetched_once(
     snapshot(store, out)
     snapshot(store, out)
     assert len(fetched) == 1
-    rollback(store, "sw", "back")
+    ask(store, "rolled back", "sw")
     fetched.clear()
     snapshot(store, out)
     assert len(fetched) == 1

@@ -3,37 +3,52 @@ import itertools
 import pytest
 
 from compass_ops.errors import RegistryError
-from compass_ops.registry.stages import ALIASES, STAGES, check_move, line_after, rollback_target
+from compass_ops.registry.stages import ALIASES, MOVES, STAGES, check_move, line_after, rollback_target
 
 LEGAL = {
-    ("None", "Staging"),
-    ("None", "Production"),
-    ("None", "Archived"),
-    ("Staging", "Production"),
-    ("Staging", "Archived"),
-    ("Production", "Archived"),
-    ("Archived", "Staging"),
+    ("promoted", "None", "Production"),
+    ("promoted", "Staging", "Production"),
+    ("promoted", "Archived", "Production"),
+    ("refused", "None", "Archived"),
+    ("staged", "None", "Staging"),
+    ("staged", "Archived", "Staging"),
+    ("rejected", "Staging", "Archived"),
+    ("rolled back", "Archived", "Production"),
+    ("rolled back", "Staging", "Production"),
+    ("retired", "None", "Archived"),
+    ("retired", "Staging", "Archived"),
+    ("retired", "Production", "Archived"),
+    ("restored", "None", "Production"),
+    ("discarded", "None", "Archived"),
+    ("discarded", "Archived", "Archived"),
 }
 
 
+@pytest.mark.parametrize("kind", sorted(MOVES))
 @pytest.mark.parametrize(("source", "target"), list(itertools.product(STAGES, STAGES)))
-def test_every_pair_of_stages_is_either_legal_or_refused(source: str, target: str) -> None:
-    if (source, target) in LEGAL:
-        check_move(source, target)
+def test_every_move_is_either_legal_or_refused(kind: str, source: str, target: str) -> None:
+    if (kind, source, target) in LEGAL:
+        check_move(kind, source, target, former_champion=True)
     else:
-        with pytest.raises(RegistryError, match="cannot go"):
-            check_move(source, target)
+        with pytest.raises(RegistryError, match=f"A version in {source} cannot be {kind} to {target}"):
+            check_move(kind, source, target, former_champion=True)
 
 
 def test_a_former_champion_alone_returns_from_the_archive() -> None:
-    check_move("Archived", "Production", former_champion=True)
-    with pytest.raises(RegistryError, match="never was in Production"):
-        check_move("Archived", "Production")
+    for kind in ("promoted", "rolled back"):
+        check_move(kind, "Archived", "Production", former_champion=True)
+        with pytest.raises(RegistryError, match="never was in Production"):
+            check_move(kind, "Archived", "Production")
+
+
+def test_a_refusal_says_from_where_it_may_go() -> None:
+    with pytest.raises(RegistryError, match="It must be in Archived or None for that"):
+        check_move("staged", "Production", "Staging")
 
 
 def test_an_unknown_stage_is_named_with_the_known_ones() -> None:
     with pytest.raises(RegistryError, match=r"'Prod' is not a stage. Stages are None, Staging, Production, Archived"):
-        check_move("None", "Prod")
+        check_move("promoted", "None", "Prod")
 
 
 def test_rolling_back_twice_goes_back_two_champions_and_never_forward() -> None:

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
-from compass_ops.cli import main
+from compass_ops.cli.main import main
 from compass_ops.serving.champions import RegistryChampions
 from compass_ops.storage import file_digest, file_digests, read_json, write_json, write_table
 from compass_ops.training.adapter import attach
@@ -238,8 +238,8 @@ def test_wrong_calls(fleet: World) -> None:
         (["sw", "--alias", "candidate"], 1, "sw: has no candidate"),
         (["--all", "--alias", "candidate"], 1, "No language has a candidate"),
         (["sw", "--check"], 1, "sw.parquet: does not exist. Give --items"),
-        ([], 2, "Name languages, or give --all."),
-        (["sw", "--all"], 2, "Name languages, or give --all."),
+        ([], 2, "Name one or more languages, or give --all."),
+        (["sw", "--all"], 2, "Name one or more languages, or give --all."),
         (["sw", "--items", "x"], 2, "--items is for --check."),
         (["sw", "--max-rank", "0"], 2, "--max-rank"),
     ):

@@ -9,13 +9,12 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from compass_ops.model_files import ModelEntry, folder_entry
-from compass_ops.registry.rollback import rollback
 from compass_ops.registry.store import RegistryStore
 from compass_ops.storage import write_json, write_table
 from compass_ops.training.adapter import attach, detach, new_adapter, save_adapter, set_weights, weights_of
 from compass_ops.training.base import load_base
 from compass_ops.training.version import Origin, write_manifest
-from tests.registry.conftest import Decisions
+from tests.registry.conftest import Decisions, ask
 from tests.registry.test_reconcile import run, statuses
 from tests.tiny_models import save_tiny_model
 
@@ -62,7 +61,7 @@ class World:
 
     def rollback(self, language: str) -> None:
         """Bring the former champion back."""
-        rollback(self.store, language, "worse")
+        ask(self.store, "rolled back", language, "worse")
 
     def refuse(self, language: str, seed: int) -> None:
         """Register an adapter that the gate refused: the language is known and has no champion."""

@@ -1,24 +1,24 @@
-"""The command ``compass export``."""
+"""The command that writes adapters for a serving engine."""
 
-import json
+import gc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from compass_ops.cli.options import all_option, json_option, languages_argument, print_json
+from compass_ops.cli.project import Project
 from compass_ops.errors import ModelError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from compass_ops.model_files import ModelEntry
-    from compass_ops.registry.store import RegistryStore
-
 
 _OPTIONS = (
-    click.argument("languages", nargs=-1),
-    click.option("--all", "everything", is_flag=True, help="All languages that have a version at the alias."),
+    languages_argument,
+    all_option,
     click.option(
         "--out", type=click.Path(path_type=Path), required=True, help="Folder to write; it holds exports only."
     ),
@@ -54,40 +54,47 @@ _OPTIONS = (
         show_default=True,
         help="Most accuracy that may be lost on the items.",
     ),
-    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    json_option,
 )
 
 
-def export_command(open_store: "Callable[[str | None], RegistryStore]") -> click.Command:
-    """Return the command; ``open_store`` opens the registry at the URI that the group was given, or the project's."""
-
-    def export(uri: str | None, /, **options: Any) -> None:
-        """Write adapters for a serving engine: OUT/compass-LANGUAGE@ALIAS/, as vLLM loads them.
-
-        Several languages are exported together or not at all. DoRA is converted to LoRA, which loses something: how
-        much is measured on the version's own anchors, and refused above --max-divergence.
-        """
-        from compass_ops.serving.export import Exporter, ExportSettings
-
-        if bool(options["languages"]) == options["everything"]:
-            raise click.UsageError("Name languages, or give --all.")
-        if options["items"] is not None and not options["check"]:
-            raise click.UsageError("--items is for --check.")
-        names = ("alias", "max_rank", "served_base", "max_divergence", "max_drop")
-        settings = ExportSettings(**{name: options[name] for name in names})
-        items = _items(options["items"]) if options["check"] else None
-        exporter = Exporter(open_store(uri), settings, _finder(options["base"]), items)
-        records = exporter.export(None if options["everything"] else options["languages"], options["out"])
-        if options["as_json"]:
-            click.echo(json.dumps(records, indent=1, ensure_ascii=False))
-            return
-        for record in records:
-            click.echo(_sentence(record))
-
-    command: Callable[..., Any] = click.pass_obj(export)
+def _with_options(function: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_OPTIONS):
-        command = option(command)
-    return click.command()(command)
+        function = option(function)
+    return function
+
+
+@click.command()
+@_with_options
+@click.pass_obj
+def export(project: Project, /, **options: Any) -> None:
+    """Write adapters for a serving engine: OUT/compass-LANGUAGE@ALIAS/, as vLLM loads them.
+
+    \b
+      compass export sw tr --out exported
+      compass export --all --out exported --check
+
+    Several languages are exported together or not at all; --all means those that have a version at the alias. DoRA is
+    converted to LoRA, which loses something: how much is measured on the version's own anchors, and refused above
+    --max-divergence.
+    """
+    from compass_ops.serving.export import Exporter, ExportSettings
+
+    if bool(options["languages"]) == options["everything"]:
+        raise click.UsageError("Name one or more languages, or give --all.")
+    if options["items"] is not None and not options["check"]:
+        raise click.UsageError("--items is for --check.")
+    gc.enable()  # models are large, and one is left behind per language
+    names = ("alias", "max_rank", "served_base", "max_divergence", "max_drop")
+    settings = ExportSettings(**{name: options[name] for name in names})
+    items = _items(options["items"] or project.root / "build" / "ingest" / "dev") if options["check"] else None
+    exporter = Exporter(project.store, settings, _finder(options["base"], project.root), items)
+    records = exporter.export(None if options["everything"] else options["languages"], options["out"])
+    if options["as_json"]:
+        print_json(records)
+        return
+    for record in records:
+        click.echo(_sentence(record))
 
 
 def _sentence(record: Mapping[str, Any]) -> str:
@@ -101,14 +108,13 @@ def _sentence(record: Mapping[str, Any]) -> str:
     return f"{told}."
 
 
-def _finder(folder: str | None) -> "Callable[[Mapping[str, str | None]], ModelEntry]":
+def _finder(folder: str | None, root: Path) -> "Callable[[Mapping[str, str | None]], ModelEntry]":
     """Return where to look for a base: the folder given, else the project's own copy if it is the one, else the hub."""
     from compass_ops.model_files import entry_from
-    from compass_ops.registry.location import project_root
     from compass_ops.serving.base_folder import base_entry
     from compass_ops.storage import read_json
 
-    pins = project_root() / "build" / "base" / "base.json"
+    pins = root / "build" / "base" / "base.json"
 
     def find(pinned: Mapping[str, str | None]) -> "ModelEntry":
         if folder is None and pins.is_file():
@@ -120,14 +126,11 @@ def _finder(folder: str | None) -> "Callable[[Mapping[str, str | None]], ModelEn
     return find
 
 
-def _items(folder: Path | None) -> "Callable[[str], pa.Table]":
-    from compass_ops.registry.location import project_root
+def _items(folder: Path) -> "Callable[[str], pa.Table]":
     from compass_ops.storage import read_table
 
-    where = folder or project_root() / "build" / "ingest" / "dev"
-
     def read(language: str) -> "pa.Table":
-        file = where / f"{language}.parquet"
+        file = folder / f"{language}.parquet"
         if not file.is_file():
             raise ModelError(
                 f"{file}: does not exist. Give --items a folder of <language>.parquet, or leave out --check."
@@ -135,3 +138,6 @@ def _items(folder: Path | None) -> "Callable[[str], pa.Table]":
         return read_table(file)
 
     return read
+
+
+COMMANDS = (export,)

@@ -1,0 +1,43 @@
+"""The door to the files behind versions: whether they are there, bringing them back, giving them up."""
+
+from pathlib import Path
+from typing import Any
+
+from compass_ops.registry.location import RegistryLocation
+from compass_ops.registry.tracking import mlflow_errors
+
+
+def files_at(location: RegistryLocation, uri: str) -> dict[str, int]:
+    """Return {path below ``uri``: size in bytes} of the files there; empty where nothing is."""
+    with mlflow_errors(location, f"listing {uri}"):
+        repository = _repository(location, uri)
+        found: dict[str, int] = {}
+        folders: list[str | None] = [None]
+        while folders:
+            for item in repository.list_artifacts(folders.pop()):
+                if item.is_dir:
+                    folders.append(item.path)
+                else:
+                    found[item.path] = int(item.file_size or 0)
+    return found
+
+
+def put_folder(location: RegistryLocation, folder: Path, uri: str) -> None:
+    """Write a folder's files to ``uri``, over those that are there."""
+    with mlflow_errors(location, f"writing {uri}"):
+        _repository(location, uri).log_artifacts(str(folder))
+
+
+def delete_folder(location: RegistryLocation, uri: str) -> None:
+    """Delete what is at ``uri``; nothing happens where nothing is."""
+    if not files_at(location, uri):
+        return
+    parent, name = uri.rsplit("/", 1)
+    with mlflow_errors(location, f"deleting {uri}"):
+        _repository(location, parent).delete_artifacts(name)
+
+
+def _repository(location: RegistryLocation, uri: str) -> Any:
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    return get_artifact_repository(uri, tracking_uri=location.uri)

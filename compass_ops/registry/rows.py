@@ -1,0 +1,60 @@
+"""What MLflow returns, as the registry's own types; and the tags that carry them. Pure."""
+
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from compass_ops.errors import RegistryError
+from compass_ops.registry.history import Entry, entry_from
+from compass_ops.registry.mirror import RegistryRows, Version
+from compass_ops.registry.names import HISTORY, language_of
+
+TAG = "compass."
+ENTRY = f"{TAG}entry."  # then the language
+EFFECT = f"{TAG}effect"  # of a decision on several languages, once its writer knows: valid or void
+
+
+def rows_from(
+    found: Iterable[Any], aliases: Mapping[str, Mapping[str, str]], *, only: str | None = None
+) -> RegistryRows:
+    """Sort what was found; with ``only``, entries of that language whose decisions are known not to be void."""
+    entries: list[tuple[int, Entry]] = []
+    shown: dict[str, list[Version]] = defaultdict(list)
+    for one in found:
+        if one.name == HISTORY:
+            of_one = [(int(one.version), entry) for entry in entries_of(one) if only in (None, entry.language)]
+            entries.extend(of_one if only is None or one.tags.get(EFFECT) != "void" else ())
+        elif (language := language_of(one.name)) is not None:
+            shown[language].append(_version(one))
+    return RegistryRows(entries, shown, aliases)
+
+
+def _version(found: Any) -> Version:
+    tags = {key.removeprefix(TAG): value for key, value in found.tags.items() if key.startswith(TAG)}
+    number, created = str(found.version), int(found.creation_timestamp or 0)
+    return Version(number, found.current_stage, found.source, found.run_id or "", tags, created)
+
+
+def entry_text(entry: Entry) -> str:
+    """Return an entry as the tag that carries it."""
+    return json.dumps(entry.as_json(), sort_keys=True, ensure_ascii=False)
+
+
+def entries_of(found: Any) -> list[Entry]:
+    """Return the entries of one decision, a version of the history model; ``RegistryError`` if it is unreadable."""
+    texts = {key.removeprefix(ENTRY): text for key, text in found.tags.items() if key.startswith(ENTRY)}
+    try:
+        entries = [entry_from(json.loads(text)) for text in texts.values()]
+    except (AttributeError, json.JSONDecodeError) as error:
+        raise _unreadable(found, str(error)) from error
+    if not entries or [entry.language for entry in entries] != list(texts):
+        raise _unreadable(found, "no entry, or one under another language's name")
+    return entries
+
+
+def _unreadable(found: Any, why: str) -> RegistryError:
+    return RegistryError(
+        f"{HISTORY}: version {found.version} holds no readable entry ({why}). Restore the registry's database from a "
+        "backup."
+    )

@@ -1,0 +1,73 @@
+import json
+import shutil
+from pathlib import Path
+
+from compass_ops.registry.snapshot import write_snapshot
+from compass_ops.registry.store import RegistryStore
+from compass_ops.registry.tracking import open_client
+from tests.cli.conftest import Compass, as_json
+from tests.registry.conftest import Decisions
+from tests.registry.test_reconcile import promote, shown
+
+
+def copied(store: RegistryStore) -> Path:
+    """Leave the copies that a run of the pipeline leaves; return where the champion's files are."""
+    root = store.location.root
+    write_snapshot(RegistryStore(store.location), root / "build" / "register", root / ".memo" / "versions")
+    return Path(store.read_language("sw").versions["1"].source.removeprefix("file://"))
+
+
+def test_the_doctor_finds_mends_and_says_so_in_its_exit_code(
+    compass: Compass, store: RegistryStore, decisions: Decisions
+) -> None:
+    promote(store, decisions, "sw", 1)
+    assert compass("doctor").output == "0 findings, 0 faults left.\n"
+    files = copied(store)
+    shutil.rmtree(files)
+    open_client(store.location).delete_registered_model_alias("compass-sw", "champion")
+    ill = compass("doctor", "--json")
+    assert ill.exit_code == 4
+    assert [(one["kind"], one["fault"]) for one in json.loads(ill.output)] == [("disagreement", True), ("files", True)]
+    told = compass("doctor", "--repair")
+    assert told.exit_code == 0
+    assert told.output.splitlines() == [
+        "sw: alias champion was at nothing, the history says 1. The history was written over it.",
+        "sw: files of version 1, in Production, are missing. "
+        "sw: the files of version 1 are back, every digest as registered.",
+        "2 findings, 0 faults left.",
+    ]
+    assert compass("doctor").exit_code == 0
+
+
+def test_files_are_restored_by_command(compass: Compass, store: RegistryStore, decisions: Decisions) -> None:
+    promote(store, decisions, "sw", 1)
+    files = copied(store)
+    (files / "reference" / "histogram.json").write_text("{}")
+    assert compass("verify", "sw").exit_code == 4
+    assert as_json(compass("restore", "sw", "--why", "altered", "--json")) == [
+        "sw: the files of version 1 are back, every digest as registered."
+    ]
+    assert compass("restore", "--all", "--why", "x").output == "sw: version 1 is whole; nothing was done.\n"
+    assert compass("verify", "sw").exit_code == 0
+
+
+def test_collecting_shows_first_and_deletes_on_demand(
+    compass: Compass, store: RegistryStore, decisions: Decisions
+) -> None:
+    for seed in (1, 2, 3):
+        promote(store, decisions, "sw", seed)
+    assert compass("gc").output == "0 versions would be deleted; --yes does it.\n"
+    assert as_json(compass("gc", "--yes", "--json")) == []
+    assert sorted(store.read_language("sw").versions) == ["1", "2", "3"]
+
+
+def test_a_language_that_params_no_longer_name_is_archived_on_demand(
+    compass: Compass, store: RegistryStore, decisions: Decisions
+) -> None:
+    promote(store, decisions, "sw", 1)
+    promote(store, decisions, "am", 1)
+    assert compass("prune").output == "am: version 1 would be archived\n1 languages; --yes does it.\n"
+    assert shown(store, "am")[1] == {"champion": "1"}
+    assert as_json(compass("prune", "--yes", "--json")) == [{"language": "am", "versions": ["1"], "archived": True}]
+    assert (shown(store, "am"), shown(store)[1]) == (({"1": "Archived"}, {}), {"champion": "1"})
+    assert compass("prune").output == "0 languages; --yes does it.\n"

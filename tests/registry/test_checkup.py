@@ -1,0 +1,146 @@
+"""What the doctor finds and mends, on real registries."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from compass_ops.errors import RegistryError
+from compass_ops.registry.checkup import Finding, examine, repair, verify_versions
+from compass_ops.registry.snapshot import write_snapshot
+from compass_ops.registry.store import RegistryStore
+from compass_ops.registry.tracking import open_client
+from tests.registry.conftest import Decisions, ask
+from tests.registry.test_mirroring import by_hand
+from tests.registry.test_reconcile import counted_writes, promote, run, shown
+
+
+def found(store: RegistryStore, *languages: str) -> list[tuple[str, str | None]]:
+    return [(finding.kind, finding.version) for finding in examine(store, languages or ("sw",))]
+
+
+def mended(store: RegistryStore) -> list[Finding]:
+    findings = repair(store, examine(store, ["sw"]), "doctor")
+    left = [(finding.kind, finding.version) for finding in findings if finding.is_fault]
+    assert [(finding.kind, finding.version) for finding in examine(store, ["sw"]) if finding.is_fault] == left
+    return findings
+
+
+def files_of(store: RegistryStore, version: str) -> Path:
+    return Path(store.read_language("sw").versions[version].source.removeprefix("file://"))
+
+
+def test_a_registry_in_order_has_nothing_to_find(store: RegistryStore, decisions: Decisions) -> None:
+    assert examine(store, ["sw"]) == []
+    promote(store, decisions, "sw", 1)
+    promote(store, decisions, "sw", 2)
+    assert examine(store, ["sw"]) == []
+
+
+def test_two_production_versions_and_a_wrong_alias_are_found_and_mended(
+    store: RegistryStore, decisions: Decisions
+) -> None:
+    """MLflow itself lets two versions be in Production and overwrites aliases blindly."""
+    promote(store, decisions, "sw", 1)
+    promote(store, decisions, "sw", 2)
+    by_hand(store, "1", "Production")
+    open_client(store.location).set_registered_model_alias("compass-sw", "champion", "1")
+    assert shown(store) == ({"1": "Production", "2": "Production"}, {"champion": "1"})
+    assert found(store) == [("disagreement", "2"), ("disagreement", "2")]
+    assert {finding.mended for finding in mended(store)} == {"The history was written over it."}
+    assert shown(store) == ({"1": "Archived", "2": "Production"}, {"champion": "2"})
+
+
+def test_a_promotion_past_compass_is_found_and_undone(store: RegistryStore, decisions: Decisions) -> None:
+    promote(store, decisions, "sw", 1)
+    ask(store, "retired", "sw", version="1")
+    open_client(store.location).create_model_version("compass-sw", "file:///nowhere")
+    by_hand(store, "2", "Production")
+    assert found(store) == [("disagreement", "2")]
+    mended(store)
+    assert shown(store) == ({"1": "Archived", "2": "Archived"}, {})
+
+
+def test_missing_files_are_found_and_restored_or_told(store: RegistryStore, decisions: Decisions) -> None:
+    promote(store, decisions, "sw", 1)
+    promote(store, decisions, "sw", 2)
+    root = store.location.root
+    write_snapshot(RegistryStore(store.location), root / "build" / "register", root / ".memo" / "versions")
+    shutil.rmtree(files_of(store, "1"))
+    shutil.rmtree(files_of(store, "2") / "adapter")
+    assert found(store) == [("files", "2"), ("files", "1")]
+    champion, former = mended(store)
+    assert champion.mended == "sw: the files of version 2 are back, every digest as registered."
+    assert former.mended is None
+    assert "no copy of version 1 is left" in former.text
+
+
+def test_a_deleted_champion_is_found_and_comes_back(store: RegistryStore, decisions: Decisions) -> None:
+    promote(store, decisions, "sw", 1)
+    root = store.location.root
+    write_snapshot(RegistryStore(store.location), root / "build" / "register", root / ".memo" / "versions")
+    open_client(store.location).delete_model_version("compass-sw", "1")
+    assert found(store) == [("deleted", "1")]
+    mended(store)
+    assert (found(store), shown(store)) == ([], ({"2": "Production"}, {"champion": "2"}))
+
+
+def test_an_interrupted_registration_and_a_dropped_language_are_told_but_no_fault(
+    store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decisions.decide("sw", decisions.candidate("sw", 1))
+    with pytest.raises(KeyboardInterrupt), counted_writes(monkeypatch, 6):
+        run(store, decisions)
+    assert found(store) == [("orphan", "1")]
+    assert [finding.is_fault for finding in mended(store)] == [False]
+    run(store, decisions)
+    assert found(store) == []
+    assert found(store, "tr") == [("unlisted", None)]
+
+
+def test_the_claim_of_a_dead_process_is_found_and_given_back(store: RegistryStore, decisions: Decisions) -> None:
+    promote(store, decisions, "sw", 1)
+    claim = f"{_this_machine()} 1 0"  # this machine's process 1 started at another tick
+    client = open_client(store.location)
+    client.create_model_version("compass-claims", "compass:/claims", tags={"compass.process": claim})
+    assert found(store) == [("claim", None)]
+    mended(store)
+    assert found(store) == []
+
+
+def _this_machine() -> str:
+    from compass_ops.registry import claims
+
+    return claims._this_process().rsplit(" ", 2)[0]
+
+
+def test_an_altered_history_ends_the_examination(store: RegistryStore, decisions: Decisions) -> None:
+    promote(store, decisions, "sw", 1)
+    promote(store, decisions, "sw", 2)
+    open_client(store.location).delete_model_version("compass-history", "1")
+    with pytest.raises(RegistryError, match="sw: the history is broken before entry 2"):
+        examine(store, ["sw"])
+
+
+def test_every_fault_of_every_file_is_named(store: RegistryStore, decisions: Decisions) -> None:
+    promote(store, decisions, "sw", 1)
+    promote(store, decisions, "sw", 2)
+    assert verify_versions(store, ["sw"], every_version=True) == {"sw/1": [], "sw/2": []}
+    (files_of(store, "1") / "reference" / "histogram.json").write_text("{}")
+    (files_of(store, "1") / "reference" / "centroids.npy").unlink()
+    (files_of(store, "1") / "extra.json").write_text("{}")
+    assert verify_versions(store, ["sw"], every_version=False) == {"sw/2": []}
+    faults = verify_versions(store, ["sw/1"], every_version=False)["sw/1"]
+    assert [fault.partition("version: ")[2].partition(".")[0] for fault in faults] == [
+        "extra",
+        "reference/centroids",
+        "reference/histogram",
+    ]
+    (files_of(store, "1") / "weights.pkl").write_bytes(b"x")
+    (fault,) = verify_versions(store, ["sw/1"], every_version=False)["sw/1"]
+    assert "weights.pkl does not belong in a version" in fault
+    shutil.rmtree(files_of(store, "2"))
+    (fault,) = verify_versions(store, ["sw"], every_version=False)["sw/2"]
+    assert "the files are gone" in fault
+    (fault,) = verify_versions(store, ["sw/9"], every_version=False)["sw/9"]
+    assert "has no version 9" in fault
