@@ -76,11 +76,13 @@ def _wait(client: Any, location: RegistryLocation, holder: str) -> None:
     started = since = time.monotonic()
     head: int | None = None
     while True:
-        first = min(persist(lambda: _tickets(client, location)), key=lambda ticket: ticket.number, default=None)
-        if first is None:
+        tickets = persist(lambda: _tickets(client, location))
+        place = next((place for place, ticket in enumerate(tickets) if ticket.holder == holder), None)
+        if place is None:
             raise BusyError(f"{location.shown}: this process was taken for dead and lost its turn. Rerun.")
-        if first.holder == holder:
+        if place == 0:
             return
+        first = tickets[0]
         if first.number != head:
             head, since = first.number, time.monotonic()
         if _is_dead(first.process) or time.monotonic() - since > LEASE_SECONDS:
@@ -88,7 +90,7 @@ def _wait(client: Any, location: RegistryLocation, holder: str) -> None:
         elif time.monotonic() - started > _PATIENCE_SECONDS:
             raise BusyError(f"{location.shown}: others have been writing for minutes. Rerun when they are done.")
         else:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_LOOK_SECONDS * place)
 
 
 def _give_back(client: Any, location: RegistryLocation, holder: str) -> None:

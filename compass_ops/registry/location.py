@@ -104,7 +104,10 @@ def running_experiment() -> str | None:
 
 
 def author() -> str:
-    """Return who is asking, for the history."""
+    """Return who is asking, for the history: the server's user, or that of this machine."""
+    named = os.environ.get("MLFLOW_TRACKING_USERNAME")
+    if named:
+        return named
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

@@ -6,6 +6,9 @@ from compass_ops.errors import ConflictError
 from compass_ops.registry.mirror import Correction, LanguageView, corrections, outside, told
 from compass_ops.registry.store import RegistryStore
 
+# The history may move on while its mirror is written; who moves it then waits for the claim.
+_ROUNDS = 10
+
 
 def mirror(store: RegistryStore, languages: Iterable[str], *, strict: bool = False) -> list[str]:
     """Make the languages' stages and aliases agree with the history; return what was put right, as sentences.
@@ -23,16 +26,19 @@ def mirror(store: RegistryStore, languages: Iterable[str], *, strict: bool = Fal
     wanted = sorted(set(languages))
     if not any(_writes(view, strict) for view in store.read_languages(wanted).values()):
         return []
+    done: list[str] = []
     with store.claimed():
-        views = store.read_languages(wanted)
-        writes = [(view, write) for view in views.values() for write in _writes(view, strict)]
-        for view, write in writes:
-            store.correct(view.state.language, write)
-        after = store.read_languages(view.state.language for view, _ in writes)
-    left = [told(view, write) for view in after.values() for write in _writes(view, strict)]
-    if left:
-        raise ConflictError(f"{'; '.join(left)}. Somebody else writes to the registry at this moment; rerun.")
-    return [told(view, write) for view, write in writes]
+        for _ in range(_ROUNDS):
+            views = store.read_languages(wanted)
+            writes = [(view, write) for view in views.values() for write in _writes(view, strict)]
+            if not writes:
+                return done
+            for view, write in writes:
+                store.correct(view.state.language, write)
+            done += [told(view, write) for view, write in writes]
+    raise ConflictError(
+        f"{', '.join(wanted)}: somebody else writes stages or aliases at this moment, past compass. Rerun later."
+    )
 
 
 def _writes(view: LanguageView, strict: bool) -> list[Correction]:

@@ -33,6 +33,8 @@ _ENVIRONMENT = MappingProxyType(
         "DO_NOT_TRACK": "true",
     }
 )
+# A server that cannot be reached is named within half a minute.
+_PATIENCE = MappingProxyType({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"})
 _REMEDIES = MappingProxyType(
     {
         "RESOURCE_DOES_NOT_EXIST": "It may have been deleted; `compass status` shows what there is.",
@@ -71,8 +73,7 @@ def available() -> bool:
 
 def open_client(location: RegistryLocation) -> Any:
     """Open an ``MlflowClient``, creating the database's folder; ``RegistryError`` if that fails."""
-    os.environ.update(_ENVIRONMENT)
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    os.environ.update({**_PATIENCE, **os.environ, **_ENVIRONMENT})
     if location.database is not None:
         _writable_folder(location)
     with warnings.catch_warnings(), mlflow_errors(location, "opening the registry"):

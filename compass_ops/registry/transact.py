@@ -51,7 +51,13 @@ def transact(store: RegistryStore, asks: Sequence[Ask], required: Sequence[str] 
         kind = ConflictError if any(isinstance(error, ConflictError) for error in refusals) else RegistryError
         raise kind("\n".join([*map(str, refusals), "Nothing was done."])) from refusals[0]
     store.append(*entries)
-    mirror(store, (entry.language for entry in entries if entry.target is not None))
+    try:
+        mirror(store, (entry.language for entry in entries if entry.target is not None))
+    except RegistryError as error:
+        raise RegistryError(
+            f"It is done, and the history says so, but stages and aliases lag behind: {error} "
+            "`compass doctor --repair` brings them up to date."
+        ) from error
     return entries
 
 

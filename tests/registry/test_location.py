@@ -1,10 +1,11 @@
+import getpass
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from compass_ops.errors import RegistryError
-from compass_ops.registry.location import git_commit, project_root, registry_location, running_experiment
+from compass_ops.registry.location import author, git_commit, project_root, registry_location, running_experiment
 
 URI = "sqlite:///mlruns/mlflow.db"
 
@@ -52,6 +53,13 @@ def test_a_uri_that_cannot_hold_a_registry_is_refused(project: Path, uri: str) -
 def test_an_experiments_name_is_checked(project: Path, name: str) -> None:
     with pytest.raises(RegistryError, match="cannot name an experiment"):
         registry_location(URI, name)
+
+
+def test_the_author_is_the_servers_user_or_that_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "ann")
+    assert author() == "ann"
+    monkeypatch.delenv("MLFLOW_TRACKING_USERNAME")
+    assert author() == getpass.getuser()
 
 
 def test_the_running_experiment_is_dvcs(monkeypatch: pytest.MonkeyPatch) -> None:
