@@ -7,7 +7,7 @@ export DO_NOT_TRACK := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 export DVC_NO_ANALYTICS := 1
 
-.PHONY: repro check test test-long clean
+.PHONY: repro check test test-long test-server postgresql clean
 .DEFAULT_GOAL := repro
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -46,6 +46,15 @@ test: $(VENV)/.installed
 
 test-long: $(VENV)/.installed
 	HF_HUB_OFFLINE=1 pytest -q -m long
+
+# The registry's tests on PostgreSQL behind an MLflow server with basic auth, all on the loopback.
+test-server: $(VENV)/.installed postgresql
+	HF_HUB_OFFLINE=1 python -m tests.server.run
+
+postgresql:
+	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
+	  test $$(id -u) = 0 || { echo "PostgreSQL is missing; install Debian's package postgresql."; exit 1; }; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql; }
 
 clean:
 	rm -rf build .memo

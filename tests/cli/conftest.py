@@ -11,10 +11,10 @@ from click.testing import CliRunner, Result
 
 from compass_ops.cli.main import main
 from compass_ops.registry.store import RegistryStore
-from tests.registry.conftest import Decisions, decisions, migrated, project, store
+from tests.registry.conftest import Decisions, decisions, migrated, on_file, project, store
 from tests.source_tree import ROOT
 
-__all__ = ["decisions", "migrated", "project", "store"]
+__all__ = ["decisions", "migrated", "on_file", "project", "store"]
 
 Compass = Callable[..., Result]
 

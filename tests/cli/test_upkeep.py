@@ -6,7 +6,7 @@ from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from tests.cli.conftest import Compass, as_json
-from tests.registry.conftest import Decisions
+from tests.registry.conftest import Decisions, files_of
 from tests.registry.test_reconcile import promote, shown
 
 
@@ -14,7 +14,7 @@ def copied(store: RegistryStore) -> Path:
     """Leave the copies that a run of the pipeline leaves; return where the champion's files are."""
     root = store.location.root
     write_snapshot(RegistryStore(store.location), root / "build" / "register", root / ".memo" / "versions")
-    return Path(store.read_language("sw").versions["1"].source.removeprefix("file://"))
+    return files_of(store, "sw", "1")
 
 
 def test_the_doctor_finds_mends_and_says_so_in_its_exit_code(

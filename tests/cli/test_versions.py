@@ -1,12 +1,11 @@
 import json
-from pathlib import Path
 
 import pytest
 
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from tests.cli.conftest import Compass, as_json
-from tests.registry.conftest import Decisions, ask
+from tests.registry.conftest import Decisions, ask, files_of
 from tests.registry.test_reconcile import promote
 
 
@@ -46,7 +45,7 @@ def test_two_versions_are_compared(compass: Compass, two: list[str]) -> None:
 
 def test_tampering_is_named_and_has_an_exit_code(compass: Compass, two: list[str], store: RegistryStore) -> None:
     assert compass("verify", "--all").output == "1 versions checked, 0 faults.\n"
-    source = Path(store.read_language("sw").versions["1"].source.removeprefix("file://"))
+    source = files_of(store, "sw", "1")
     (source / "reference" / "histogram.json").write_text("{}")
     assert compass("verify", "sw").exit_code == 0
     result = compass("verify", "sw", "--every-version", "--json")

@@ -1,4 +1,7 @@
-"""A real registry per test, and tiny version folders to put into it."""
+"""A real registry per test, and tiny version folders to put into it.
+
+Under `make test-server` the registry is an MLflow server on PostgreSQL, emptied before each test; see tests/server.
+"""
 
 import shutil
 from pathlib import Path
@@ -15,6 +18,7 @@ from compass_ops.registry.transact import transact
 from compass_ops.registry.transitions import Ask
 from compass_ops.storage import value_digest, write_array, write_json
 from compass_ops.training.version import Origin, write_manifest
+from tests.server.running import server_under_test
 
 BASE = {"id": "tiny", "revision": None, "digest": "b" * 64, "path": "build/base/model"}
 EMBEDDER = {"id": "static", "revision": None, "digest": "e" * 64, "path": "build/base/embedder"}
@@ -40,8 +44,30 @@ def project(tmp_path: Path, migrated: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def store(project: Path) -> RegistryStore:
-    return RegistryStore(registry_location("sqlite:///mlruns/mlflow.db", "compass"))
+def store(project: Path, monkeypatch: pytest.MonkeyPatch) -> RegistryStore:
+    server = server_under_test()
+    if server is None:
+        return RegistryStore(registry_location("sqlite:///mlruns/mlflow.db", "compass"))
+    server.empty()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return RegistryStore(registry_location(server.uri, "compass"))
+
+
+@pytest.fixture
+def on_file() -> None:
+    """For tests that look into the database file itself."""
+    if server_under_test() is not None:
+        pytest.skip("needs a registry in an SQLite file")
+
+
+def files_of(store: RegistryStore, language: str, version: str) -> Path:
+    """Return the folder where a version's files lie, on this machine or behind the server."""
+    source = store.read_language(language).versions[version].source
+    server = server_under_test()
+    if server is None:
+        return Path(source.removeprefix("file://"))
+    return server.artifacts / source.removeprefix("mlflow-artifacts:/")
 
 
 def make_version(

@@ -1,7 +1,6 @@
 """What the doctor finds and mends, on real registries."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
@@ -10,7 +9,7 @@ from compass_ops.registry.checkup import Finding, examine, repair, verify_versio
 from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
-from tests.registry.conftest import Decisions, ask
+from tests.registry.conftest import Decisions, ask, files_of
 from tests.registry.test_mirroring import by_hand
 from tests.registry.test_reconcile import counted_writes, promote, run, shown
 
@@ -24,10 +23,6 @@ def mended(store: RegistryStore) -> list[Finding]:
     left = [(finding.kind, finding.version) for finding in findings if finding.is_fault]
     assert [(finding.kind, finding.version) for finding in examine(store, ["sw"]) if finding.is_fault] == left
     return findings
-
-
-def files_of(store: RegistryStore, version: str) -> Path:
-    return Path(store.read_language("sw").versions[version].source.removeprefix("file://"))
 
 
 def test_a_registry_in_order_has_nothing_to_find(store: RegistryStore, decisions: Decisions) -> None:
@@ -54,7 +49,7 @@ def test_two_production_versions_and_a_wrong_alias_are_found_and_mended(
 def test_a_promotion_past_compass_is_found_and_undone(store: RegistryStore, decisions: Decisions) -> None:
     promote(store, decisions, "sw", 1)
     ask(store, "retired", "sw", version="1")
-    open_client(store.location).create_model_version("compass-sw", "file:///nowhere")
+    open_client(store.location).create_model_version("compass-sw", "compass:/nowhere")
     by_hand(store, "2", "Production")
     assert found(store) == [("disagreement", "2")]
     mended(store)
@@ -66,8 +61,8 @@ def test_missing_files_are_found_and_restored_or_told(store: RegistryStore, deci
     promote(store, decisions, "sw", 2)
     root = store.location.root
     write_snapshot(RegistryStore(store.location), root / "build" / "register", root / ".memo" / "versions")
-    shutil.rmtree(files_of(store, "1"))
-    shutil.rmtree(files_of(store, "2") / "adapter")
+    shutil.rmtree(files_of(store, "sw", "1"))
+    shutil.rmtree(files_of(store, "sw", "2") / "adapter")
     assert found(store) == [("files", "2"), ("files", "1")]
     champion, former = mended(store)
     assert champion.mended == "sw: the files of version 2 are back, every digest as registered."
@@ -126,9 +121,9 @@ def test_every_fault_of_every_file_is_named(store: RegistryStore, decisions: Dec
     promote(store, decisions, "sw", 1)
     promote(store, decisions, "sw", 2)
     assert verify_versions(store, ["sw"], every_version=True) == {"sw/1": [], "sw/2": []}
-    (files_of(store, "1") / "reference" / "histogram.json").write_text("{}")
-    (files_of(store, "1") / "reference" / "centroids.npy").unlink()
-    (files_of(store, "1") / "extra.json").write_text("{}")
+    (files_of(store, "sw", "1") / "reference" / "histogram.json").write_text("{}")
+    (files_of(store, "sw", "1") / "reference" / "centroids.npy").unlink()
+    (files_of(store, "sw", "1") / "extra.json").write_text("{}")
     assert verify_versions(store, ["sw"], every_version=False) == {"sw/2": []}
     faults = verify_versions(store, ["sw/1"], every_version=False)["sw/1"]
     assert [fault.partition("version: ")[2].partition(".")[0] for fault in faults] == [
@@ -136,10 +131,10 @@ def test_every_fault_of_every_file_is_named(store: RegistryStore, decisions: Dec
         "reference/centroids",
         "reference/histogram",
     ]
-    (files_of(store, "1") / "weights.pkl").write_bytes(b"x")
+    (files_of(store, "sw", "1") / "weights.pkl").write_bytes(b"x")
     (fault,) = verify_versions(store, ["sw/1"], every_version=False)["sw/1"]
     assert "weights.pkl does not belong in a version" in fault
-    shutil.rmtree(files_of(store, "2"))
+    shutil.rmtree(files_of(store, "sw", "2"))
     (fault,) = verify_versions(store, ["sw"], every_version=False)["sw/2"]
     assert "the files are gone" in fault
     (fault,) = verify_versions(store, ["sw/9"], every_version=False)["sw/9"]

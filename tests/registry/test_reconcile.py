@@ -232,6 +232,7 @@ def test_a_champion_that_was_rolled_back_stays_rolled_back(
     assert shown(store)[1] == {"champion": "1"}
 
 
+@pytest.mark.usefixtures("on_file")
 def test_under_an_experiment_nothing_is_written(
     store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,6 +245,7 @@ def test_under_an_experiment_nothing_is_written(
     assert file_digest(store.location.root / "mlruns" / "mlflow.db") == before
 
 
+@pytest.mark.usefixtures("on_file")
 def test_after_a_crash_at_any_write_the_next_run_ends_where_an_undisturbed_one_would(
     store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch, project: Path
 ) -> None:

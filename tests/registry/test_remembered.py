@@ -1,5 +1,6 @@
 """An SQLite registry is read again exactly when something was written to it."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,11 +13,14 @@ from compass_ops.errors import RegistryError
 from compass_ops.registry.history import Entry
 from compass_ops.registry.mirror import RegistryRows, Version
 from compass_ops.registry.remembered import remembered
+from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.stages import REFUSED
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
+from compass_ops.storage import read_json
 from tests.registry.conftest import Decisions, ask
-from tests.registry.test_reconcile import promote
+from tests.registry.test_reconcile import promote, statuses
+from tests.source_tree import ROOT
 
 ROWS = RegistryRows(
     [(7, Entry("sw", REFUSED, "ann", "2026-01-01T00:00:00+00:00", "no better", version="1", used_gate=True))],
@@ -124,13 +128,34 @@ def test_a_broken_history_is_refused_from_memory_too(store: RegistryStore, decis
             RegistryStore(store.location).read()
 
 
-def test_looking_at_an_unchanged_registry_does_not_import_mlflow(store: RegistryStore, decisions: Decisions) -> None:
+NOTHING_TO_DO = """
+import sys
+from pathlib import Path
+from compass_ops.registry.location import registry_location
+from compass_ops.registry.reconcile import Evidence, reconcile
+from compass_ops.registry.snapshot import write_snapshot
+from compass_ops.registry.store import RegistryStore
+
+def store():
+    return RegistryStore(registry_location("sqlite:///mlruns/mlflow.db", "compass"))
+
+build = Path("build")
+print(*store().read())
+reconcile(store(), Evidence(build / "decisions", build / "candidates", build / "drift"), build / "out", manual=False)
+write_snapshot(store(), build / "register", Path(".memo"))
+print("mlflow" in sys.modules)
+"""
+
+
+@pytest.mark.usefixtures("on_file")
+def test_stages_with_nothing_to_do_do_not_import_mlflow(
+    store: RegistryStore, decisions: Decisions, project: Path
+) -> None:
     promote(store, decisions, "sw", 1)
-    store.read()
-    program = (
-        "import sys; from compass_ops.registry.location import registry_location as at; "
-        "from compass_ops.registry.store import RegistryStore; "
-        "print(*RegistryStore(at('sqlite:///mlruns/mlflow.db', 'compass')).read(), 'mlflow' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    write_snapshot(store, project / "build" / "register", project / ".memo")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", NOTHING_TO_DO]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["sw", "False"]
+    assert statuses(read_json(project / "build" / "out" / "receipts.json")) == {"sw": "unchanged"}
+    assert (project / "build" / "register" / "production" / "sw" / "manifest.json").is_file()

@@ -15,12 +15,8 @@ from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from compass_ops.storage import file_digests
-from tests.registry.conftest import Decisions
+from tests.registry.conftest import Decisions, files_of
 from tests.registry.test_reconcile import promote, run, shown
-
-
-def files_of(store: RegistryStore, version: str) -> Path:
-    return Path(store.read_language("sw").versions[version].source.removeprefix("file://"))
 
 
 def snapshot(store: RegistryStore) -> None:
@@ -53,17 +49,17 @@ def _keep(cache: Path, content: bytes, ending: str) -> str:
 def test_deleted_files_come_back_from_each_kind_of_copy(store: RegistryStore, decisions: Decisions, place: str) -> None:
     promote(store, decisions, "sw", 1)
     snapshot(store)
-    root, before = store.location.root, file_digests(files_of(store, "1"))
+    root, before = store.location.root, file_digests(files_of(store, "sw", "1"))
     if place == "dvc":
         to_dvc_cache(root, root / "build" / "register")
     if place != "memo":
         shutil.rmtree(root / ".memo")
     if place != "build":
         shutil.rmtree(root / "build" / "register")
-    shutil.rmtree(files_of(store, "1"))
+    shutil.rmtree(files_of(store, "sw", "1"))
     assert not store.has_files(store.read_language("sw").versions["1"])
     assert bring_back(store) == "sw: the files of version 1 are back, every digest as registered."
-    assert file_digests(files_of(store, "1")) == before
+    assert file_digests(files_of(store, "sw", "1")) == before
     assert bring_back(store) == "sw: version 1 is whole; nothing was done."
     assert len(store.read_language("sw").state.entries) == 1
 
@@ -75,7 +71,7 @@ def test_dvcs_cache_is_found_where_its_settings_say(store: RegistryStore, decisi
     (root / ".dvc" / "config").write_text("[cache]\n    dir = ../elsewhere\n")
     snapshot(store)
     to_dvc_cache(root, root / "build" / "register", "elsewhere")
-    for folder in (root / ".memo", root / "build" / "register", files_of(store, "1")):
+    for folder in (root / ".memo", root / "build" / "register", files_of(store, "sw", "1")):
         shutil.rmtree(folder)
     assert "are back" in bring_back(store)
 
@@ -83,11 +79,11 @@ def test_dvcs_cache_is_found_where_its_settings_say(store: RegistryStore, decisi
 def test_altered_and_added_files_are_replaced(store: RegistryStore, decisions: Decisions) -> None:
     promote(store, decisions, "sw", 1)
     snapshot(store)
-    before = file_digests(files_of(store, "1"))
-    (files_of(store, "1") / "reference" / "histogram.json").write_text("{}")
-    (files_of(store, "1") / "adapter" / "evil.pkl").write_bytes(b"x")
+    before = file_digests(files_of(store, "sw", "1"))
+    (files_of(store, "sw", "1") / "reference" / "histogram.json").write_text("{}")
+    (files_of(store, "sw", "1") / "adapter" / "evil.pkl").write_bytes(b"x")
     assert "are back" in bring_back(store)
-    assert file_digests(files_of(store, "1")) == before
+    assert file_digests(files_of(store, "sw", "1")) == before
 
 
 def test_an_altered_copy_is_no_copy(store: RegistryStore, decisions: Decisions) -> None:
@@ -97,23 +93,24 @@ def test_an_altered_copy_is_no_copy(store: RegistryStore, decisions: Decisions) 
     for copy in (*(root / ".memo").glob("versions/*/reference"), root / "build/register/production/sw/reference"):
         (copy / "histogram.json").unlink()
         (copy / "histogram.json").write_text("{}")
-    shutil.rmtree(files_of(store, "1"))
+    shutil.rmtree(files_of(store, "sw", "1"))
     with pytest.raises(RegistryError, match=r"no copy of version 1 is left in .*dvc pull"):
         bring_back(store)
-    assert not files_of(store, "1").exists()
+    assert not files_of(store, "sw", "1").exists()
 
 
+@pytest.mark.usefixtures("on_file")
 def test_after_mlflow_gc_the_champion_comes_back_bit_for_bit(store: RegistryStore, decisions: Decisions) -> None:
     digest = promote(store, decisions, "sw", 1)
     snapshot(store)
-    version, before = store.read_language("sw").versions["1"], file_digests(files_of(store, "1"))
+    version, before = store.read_language("sw").versions["1"], file_digests(files_of(store, "sw", "1"))
     open_client(store.location).delete_run(version.run_id)
     command = ["mlflow", "gc", "--backend-store-uri", store.location.uri, "--run-ids", version.run_id]
     subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MLFLOW_TRACKING_URI": command[3]})
     assert shown(store) == ({"1": "Production"}, {"champion": "1"})  # MLflow still says that it serves
     assert not store.has_files(version)
     assert "are back" in bring_back(store)
-    assert file_digests(files_of(store, "1")) == before
+    assert file_digests(files_of(store, "sw", "1")) == before
     with store.opened(version):
         assert store.read_language("sw").state.digests == {"1": digest}
 
@@ -124,11 +121,11 @@ def test_a_champion_that_was_deleted_is_registered_anew_with_the_same_files(
     promote(store, decisions, "sw", 1)
     digest = promote(store, decisions, "sw", 2)
     snapshot(store)
-    before = file_digests(files_of(store, "2"))
+    before = file_digests(files_of(store, "sw", "2"))
     open_client(store.location).delete_model_version("compass-sw", "2")
     assert bring_back(store, "2") == ("sw: version 2 was deleted; the same files are version 3 now, in Production.")
     assert shown(store) == ({"1": "Archived", "3": "Production"}, {"champion": "3"})
-    assert file_digests(files_of(store, "3")) == before
+    assert file_digests(files_of(store, "sw", "3")) == before
     state = store.read_language("sw").state
     assert (state.digests["3"], state.line, state.entries[-1].replaces) == (digest, ("1", "3"), "2")
 

@@ -9,7 +9,7 @@ from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digests, read_json
-from tests.registry.conftest import Decisions, ask
+from tests.registry.conftest import Decisions, ask, files_of
 from tests.registry.test_reconcile import promote
 
 WEIGHTS = "adapter/adapter_model.safetensors"
@@ -84,7 +84,7 @@ def test_a_tampered_version_is_refused_and_the_file_named(
     store: RegistryStore, decisions: Decisions, out: Path
 ) -> None:
     promote(store, decisions, "sw", 1)
-    source = Path(store.read_language("sw").versions["1"].source.removeprefix("file://"))
+    source = files_of(store, "sw", "1")
     (source / "reference" / "histogram.json").write_text('{"counts": [9]}')
     with pytest.raises(RegistryError, match=r"reference/histogram.json was altered"):
         snapshot(store, out)
@@ -94,7 +94,7 @@ def test_a_champion_whose_files_or_version_are_gone_is_named(
     store: RegistryStore, decisions: Decisions, out: Path
 ) -> None:
     promote(store, decisions, "sw", 1)
-    source = Path(store.read_language("sw").versions["1"].source.removeprefix("file://"))
+    source = files_of(store, "sw", "1")
     source.rename(source.with_name("moved"))
     with pytest.raises(RegistryError, match=r"fetching .* failed"):
         snapshot(store, out)

@@ -1,7 +1,5 @@
 """What persons ask for, on a real registry."""
 
-from pathlib import Path
-
 import pytest
 
 from compass_ops.errors import ConflictError, ModelError, RegistryError
@@ -12,7 +10,7 @@ from compass_ops.registry.tracking import open_client
 from compass_ops.registry.transact import transact
 from compass_ops.registry.transitions import Ask
 from compass_ops.storage import write_json
-from tests.registry.conftest import Decisions, ask
+from tests.registry.conftest import Decisions, ask, files_of
 from tests.registry.test_reconcile import counted_writes, promote, run, shown, statuses
 
 
@@ -20,10 +18,6 @@ def asks(kind: str, *names: str, expect: str | None = None) -> list[Ask]:
     """Ask for several languages: ``sw`` or ``sw/3``."""
     parts = [name.partition("/") for name in names]
     return [Ask(language, kind, "ann", now(), "because", version or None, expect) for language, _, version in parts]
-
-
-def folder(store: RegistryStore, language: str, version: str) -> Path:
-    return Path(store.read_language(language).versions[version].source.removeprefix("file://"))
 
 
 def test_rolling_back_returns_the_former_champion_and_its_digest(store: RegistryStore, decisions: Decisions) -> None:
@@ -44,7 +38,7 @@ def test_rolling_back_returns_the_former_champion_and_its_digest(store: Registry
 def test_a_damaged_or_deleted_former_champion_is_not_brought_back(store: RegistryStore, decisions: Decisions) -> None:
     promote(store, decisions, "sw", 1)
     promote(store, decisions, "sw", 2)
-    weights = folder(store, "sw", "1") / "adapter" / "adapter_model.safetensors"
+    weights = files_of(store, "sw", "1") / "adapter" / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
     with pytest.raises(RegistryError, match=r"adapter/adapter_model.safetensors was altered"):
         ask(store, "rolled back", "sw")
@@ -57,7 +51,7 @@ def test_a_damaged_or_deleted_former_champion_is_not_brought_back(store: Registr
 def test_a_pickle_smuggled_into_a_version_stops_its_promotion(store: RegistryStore, decisions: Decisions) -> None:
     promote(store, decisions, "sw", 1)
     promote(store, decisions, "sw", 2)
-    (folder(store, "sw", "1") / "adapter" / "training_args.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    (files_of(store, "sw", "1") / "adapter" / "training_args.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(RegistryError, match=r"training_args.pkl does not belong in a version") as caught:
         ask(store, "rolled back", "sw")
     assert isinstance(caught.value.__cause__, ModelError)
@@ -68,7 +62,8 @@ def test_a_version_of_another_language_is_refused(store: RegistryStore, decision
     promote(store, decisions, "tr", 1)
     source = store.read_language("tr").versions["1"]
     client = open_client(store.location)
-    client.create_model_version("compass-sw", source.source, tags={f"compass.{k}": v for k, v in source.tags.items()})
+    tags = {f"compass.{key}": value for key, value in source.tags.items()}
+    client.create_model_version("compass-sw", source.source, source.run_id, tags)
     with pytest.raises(RegistryError, match=r"sw: version 2 holds adapter .* of tr, not .* of sw"):
         ask(store, "promoted", "sw", version="2")
 
@@ -194,6 +189,6 @@ def test_an_unknown_language_names_near_ones(store: RegistryStore, decisions: De
 def test_a_manifest_of_a_newer_schema_asks_for_an_upgrade(store: RegistryStore, decisions: Decisions) -> None:
     promote(store, decisions, "sw", 1)
     promote(store, decisions, "sw", 2)
-    write_json(folder(store, "sw", "1") / "manifest.json", {"schema": 2})
+    write_json(files_of(store, "sw", "1") / "manifest.json", {"schema": 2})
     with pytest.raises(RegistryError, match=r"is not a manifest of schema 1. Upgrade compass_ops"):
         ask(store, "rolled back", "sw")
