@@ -1,0 +1,136 @@
+"""`kill -9` at every write: readers agree afterwards, the doctor ends clean, nothing is lost."""
+
+import shutil
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compass_ops.registry.checkup import examine, repair
+from compass_ops.registry.location import now
+from compass_ops.registry.mirror import corrections, outside
+from compass_ops.registry.store import RegistryStore
+from compass_ops.registry.transact import transact
+from compass_ops.registry.transitions import Ask
+from tests.concurrency.children import ended, kill_myself, start
+from tests.registry.conftest import Decisions
+from tests.registry.test_reconcile import WRITES, promote, run, shown
+
+_ALL = (*WRITES, "set_model_version_tag", "delete_registered_model_alias")
+
+
+def killed_before(number: int, work: Callable[[], None]) -> bool:
+    """Do ``work`` in a process that is killed before its write ``number``; False if it made fewer writes."""
+
+    def doomed() -> None:
+        from mlflow.tracking import MlflowClient
+
+        done = 0
+
+        def counting(original: Callable[..., Any]) -> Callable[..., Any]:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                nonlocal done
+                if done == number:
+                    kill_myself()
+                done += 1
+                return original(*args, **kwargs)
+
+            return call
+
+        for name in _ALL:
+            setattr(MlflowClient, name, counting(getattr(MlflowClient, name)))
+        work()
+
+    code = ended(start(doomed))
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
+
+
+def copied(store: RegistryStore, kept: Path, name: str) -> RegistryStore:
+    """Return a copy of the registry: its database; files are shared, as nobody writes into them."""
+    folder = kept.with_name(name)
+    shutil.copytree(kept, folder)
+    return RegistryStore(replace(store.location, uri=f"sqlite:///{folder}/mlflow.db"))
+
+
+def assert_agreed(store: RegistryStore, productions: dict[str, set[str]]) -> None:
+    """Every reader says the same, before and after the doctor came; afterwards nothing is left to find."""
+    fresh = RegistryStore(store.location)
+    states = {language: view.state for language, view in fresh.read().items()}
+    assert {language: fresh.read_language(language).state for language in states} == states
+    for language, allowed in productions.items():
+        assert states[language].production in allowed
+        stages, _ = shown(store, language)
+        assert list(stages.values()).count("Production") == 1
+    repair(fresh, examine(fresh, productions), "doctor")
+    assert [finding.text for finding in examine(fresh, productions) if finding.is_fault] == []
+    for language, view in fresh.read().items():
+        assert view.state == states[language]
+        assert [*corrections(view), *outside(view)] == []
+        assert shown(store, language)[1] == {"champion": view.state.production}
+        for number in view.state.champions:
+            with fresh.opened(view.versions[number]):
+                pass  # every file is there, with its digest
+
+
+@pytest.fixture
+def kept(store: RegistryStore, decisions: Decisions, project: Path) -> Path:
+    """The database folder of a registry where sw and tr have had two champions each."""
+    for language in ("sw", "tr"):
+        promote(store, decisions, language, 1)
+        promote(store, decisions, language, 2)
+    (project / "mlruns" / "mlflow.db.read.json").unlink(missing_ok=True)
+    return shutil.copytree(project / "mlruns", project / "kept", ignore=shutil.ignore_patterns("artifacts"))
+
+
+def _run(store: RegistryStore, decisions: Decisions) -> None:
+    run(store, decisions)
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("on_file")
+def test_a_promotion_by_the_pipeline_survives_a_kill_at_every_write(
+    store: RegistryStore, decisions: Decisions, kept: Path
+) -> None:
+    third = decisions.candidate("sw", 3)
+    champion = store.read_language("sw").state
+    decisions.decide("sw", third, against=("2", champion.digests["2"]))
+    decisions.decide("tr", None, "no candidate")
+    kills = 0
+    while True:
+        crashed = copied(store, kept, f"killed{kills}")
+        was_killed = killed_before(kills, partial(_run, crashed, decisions))
+        assert_agreed(crashed, {"sw": {"2", "3"}, "tr": {"2"}})
+        if not was_killed:
+            break
+        for leftover in (decisions.decisions.parent / "out").glob(".register*"):
+            shutil.rmtree(leftover)
+        run(crashed, decisions)
+        assert crashed.read_language("sw").state.production == "3"
+        assert_agreed(crashed, {"sw": {"3"}, "tr": {"2"}})
+        kills += 1
+    assert kills == 9  # run, files, end of run, version, entry, claim, stage, alias, claim given back
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("on_file")
+def test_a_rollback_of_several_languages_survives_a_kill_at_every_write(store: RegistryStore, kept: Path) -> None:
+    kills = 0
+    while True:
+        crashed = copied(store, kept, f"killed{kills}")
+
+        def roll_back(at: RegistryStore = crashed) -> None:
+            transact(at, [Ask(language, "rolled back", "ann", now(), "x") for language in ("sw", "tr")])
+
+        was_killed = killed_before(kills, roll_back)
+        views = RegistryStore(crashed.location).read()
+        assert len({view.state.production for view in views.values()}) == 1  # both, or none
+        assert_agreed(crashed, {"sw": {"1", "2"}, "tr": {"1", "2"}})
+        if not was_killed:
+            break
+        kills += 1
+    assert kills == 8  # entries, their effect, claim, two stages and two aliases, claim given back
