@@ -1,5 +1,6 @@
 """A shared server: who may not, who cannot be reached, and answers that get lost. Run by `make test-server`."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +13,13 @@ from urllib.parse import urlsplit
 import pytest
 
 from compass_ops.errors import RegistryError
-from compass_ops.registry.checkup import examine
+from compass_ops.registry.checkup import examine, repair
 from compass_ops.registry.location import RegistryLocation, registry_location
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from tests.registry.conftest import Decisions, ask, decisions, migrated, on_file, project, store
 from tests.registry.test_reconcile import promote, shown
-from tests.server.run import free_port
+from tests.server.run import ROOT, free_port
 from tests.server.running import Server, server_under_test
 
 __all__ = ["decisions", "migrated", "on_file", "project", "store"]
@@ -42,7 +43,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @contextmanager
 def losing_answers(uri: str, path: str) -> Iterator[tuple[str, list[str]]]:
     """Stand between client and server, and lose the answer to the first POST of ``path``; yield address and losses."""
-    target, lost = urlsplit(uri), []
+    target = urlsplit(uri)
+    lost: list[str] = []
 
     class Between(BaseHTTPRequestHandler):
         def pass_on(self) -> None:
@@ -144,3 +146,27 @@ def test_a_stage_or_alias_whose_answer_was_lost_is_written_all_the_same(
         ask(RegistryStore(RegistryLocation(uri, "compass", store.location.root)), "rolled back", "sw")
     assert len(lost) == 1
     assert shown(store) == ({"1": "Production", "2": "Archived"}, {"champion": "1"})
+
+
+def test_the_permissions_that_the_page_names_are_enough_and_no_more(
+    server: Server, store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.server import get_app_client
+
+    for language in ("sw", "tr"):
+        promote(store, decisions, language, 1)
+        promote(store, decisions, language, 2)
+    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs" / "server.md").read_text("utf-8"), re.M | re.S)
+    name = f"ann{free_port()}"
+    exec(block.replace("http://127.0.0.1:5000", server.uri).replace('"ann"', f'"{name}"'), {})
+    assert get_app_client("basic-auth", tracking_uri=server.uri).get_user(name).is_admin is False
+    with monkeypatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_USERNAME", name)
+        patch.setenv("MLFLOW_TRACKING_PASSWORD", "a long password")
+        ask(store, "rolled back", "sw")
+        with pytest.raises(RegistryError, match=r"It is done, .* lag behind: .*for the permission.*doctor --repair"):
+            ask(store, "rolled back", "tr")
+    assert shown(store) == ({"1": "Production", "2": "Archived"}, {"champion": "1"})
+    assert [finding.kind for finding in examine(store, ["sw", "tr"])] == ["disagreement", "disagreement"]
+    repair(store, examine(store, ["sw", "tr"]), "doctor")
+    assert shown(store, "tr") == ({"1": "Production", "2": "Archived"}, {"champion": "1"})
