@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -51,9 +51,10 @@ def losing_answers(uri: str, path: str) -> Iterator[tuple[str, list[str]]]:
             size = int(self.headers.get("Content-Length") or 0)
             connection = HTTPConnection(str(target.hostname), target.port, timeout=30)
             headers = {key: value for key, value in self.headers.items() if key.lower() != "host"}
-            connection.request(self.command, self.path, self.rfile.read(size) if size else None, headers)
-            answer = connection.getresponse()
-            content = answer.read()
+            with closing(connection):
+                connection.request(self.command, self.path, self.rfile.read(size) if size else None, headers)
+                answer = connection.getresponse()
+                content = answer.read()
             if self.command == "POST" and self.path.endswith(path) and not lost:
                 lost.append(self.path)
                 self.close_connection = True
