@@ -16,19 +16,16 @@ from pydantic.fields import FieldInfo
 from compass_ops.errors import ParamsError
 from compass_ops.sections import (
     BaseParams,
-    DriftParams,
     EvaluateParams,
     GateParams,
     ProjectParams,
     RegistryParams,
-    ReportParams,
     Section,
-    TrafficParams,
     TrainParams,
-    UpdateParams,
 )
 from compass_ops.selection_sections import ClusterParams, EmbedParams, SampleParams
 from compass_ops.source_sections import IngestParams, rule_form
+from compass_ops.tend_sections import DriftParams, ReportParams, TrafficParams, UpdateParams
 
 PARAMS_FILE = Path("params.yaml")
 _SHOWN = 80  # characters of a wrong value

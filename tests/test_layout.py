@@ -43,6 +43,7 @@ TESTED_IN = {
     "sections": "test_params",
     "selection_sections": "test_params",
     "source_sections": "test_params",
+    "tend_sections": "test_params",
     "corpus/collect": "corpus/test_ingest",
     "corpus/worldfacts_facts": "corpus/test_worldfacts",
     "corpus/worldfacts_names": "corpus/test_worldfacts",
@@ -58,7 +59,8 @@ TESTED_IN = {
     "registry/store": "registry/test_reconcile",
     "serving/base_folder": "serving/test_pyfunc",
     "cli_export": "serving/test_export",
-    "monitoring/permutation": "monitoring/test_drift",
+    "monitoring/comparison": "monitoring/test_watch",
+    "monitoring/evidence": "monitoring/test_report",
     "monitoring/request_log": "monitoring/test_traffic",
     "monitoring/verdict": "monitoring/test_report",
     "monitoring/wording": "monitoring/test_drift",
@@ -69,8 +71,8 @@ BASE_MODEL = {Path("pipelines/base.py"), Path("compass_ops/training/base.py")}  
 
 IMPURE = {"os", "pathlib", "logging", "time", "datetime", "mlflow", "random", "socket", "requests", "subprocess"}
 PURE = {
-    "": ["errors", "seeding", "sections", "selection_sections", "source_sections"],
-    "corpus": ["decontaminate", "records"],
+    "": ["errors", "seeding", "sections", "selection_sections", "source_sections", "tend_sections"],
+    "corpus": ["decontaminate", "records", "traits"],
     "selection": [
         "centring",
         "choose",
@@ -88,7 +90,7 @@ PURE = {
     "evaluation": ["candidates", "decision", "gate", "items", "metrics", "score"],
     "registry": ["decisions", "history", "mirror", "mlmodel", "names", "stages"],
     "serving": ["engine_form"],
-    "monitoring": ["drift", "permutation", "wording"],
+    "monitoring": ["drift", "evidence", "measures", "permutation", "wording"],
 }
 
 

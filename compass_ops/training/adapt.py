@@ -66,11 +66,15 @@ class Reference:
     vectors : float32 (n, d), unit rows: what people of the language asked.
     clusters : int32 (n,): the centroid of each.
     centroids : float32 (K, d).
+    traits : table (n rows) of ``corpus.traits.TRAITS``: what the texts are made of.
+    sessions : int64 (n,): equal for rows that were asked in one session.
     """
 
     vectors: NDArray[np.float32]
     clusters: NDArray[np.int32]
     centroids: NDArray[np.float32]
+    traits: pa.Table
+    sessions: NDArray[np.int64]
 
     def counts(self) -> NDArray[np.int64]:
         """Return int64 (K,): rows per cluster."""
@@ -91,7 +95,7 @@ def train_new(base: Base, order: Order) -> list[CurvePoint]:
 def make_version(base: Base, order: Order, reference: Reference, origin: Origin) -> list[CurvePoint]:
     """Train a fresh adapter and write its whole version folder, the manifest last."""
     curve = train_new(base, order)
-    write_reference(reference, order.folder)
+    write_reference(reference, order)
     write_manifest(order.folder, origin)
     return curve
 
@@ -115,11 +119,23 @@ def continue_from(base: Base, parent: Path, order: Order, strengths: tuple[float
     return curve
 
 
-def write_reference(reference: Reference, folder: Path) -> None:
-    """Write what drift is judged against: centroids, histogram and vectors."""
-    write_array(folder / "reference" / "centroids.npy", reference.centroids)
-    write_array(folder / "reference" / "vectors.npy", reference.vectors)
-    write_json(folder / "reference" / "histogram.json", {"counts": reference.counts().tolist()})
+def write_reference(reference: Reference, order: Order) -> None:
+    """Write what drift is judged against: centroids, the histogram of all rows, and the rows in two parts.
+
+    ``fitting.npy`` holds the vectors that bandwidth and novelty radius are fitted on (``fitting_share`` of the
+    sessions, at least one), ``vectors.npy`` and ``rows.parquet`` the rows that windows are compared with. Fitted on
+    the rows that are compared, the novelty test alarms without drift (DESIGN.md 6).
+    """
+    folder, rng = order.folder / "reference", generator(order.seed, "reference")
+    sessions = rng.permutation(np.unique(reference.sessions))
+    apart = sessions[: max(1, round(order.params.fitting_share * len(sessions)))]
+    fitting = np.isin(reference.sessions, apart)
+    write_array(folder / "centroids.npy", reference.centroids)
+    write_json(folder / "histogram.json", {"counts": reference.counts().tolist()})
+    write_array(folder / "fitting.npy", reference.vectors[fitting])
+    write_array(folder / "vectors.npy", reference.vectors[~fitting])
+    rows = reference.traits.append_column("session", pa.array(reference.sessions))
+    write_table(folder / "rows.parquet", rows.filter(pa.array(~fitting)))
 
 
 def _ecda_terms(
