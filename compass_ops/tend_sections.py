@@ -11,16 +11,10 @@ from compass_ops.sections import Count, Positive, ScheduleParams, Section
 class UpdateParams(Section):
     """Continual update of an adapter whose traffic drifted (ECDA)."""
 
-    method: Literal["naive", "ewc", "random_rehearsal", "ecda_paper", "ecda", "full_retrain"] = Field(
-        description="Choose ecda, or what it is compared with: naive, ewc, random_rehearsal, ecda_paper, full_retrain."
-    )
     budget: Count = Field(description="Set the auxiliary rows that an update is trained on.")
     schedule: ScheduleParams = Field(description="Give the update's schedule.")
     ewc_strength: Annotated[float, Field(ge=0)] = Field(description="Set lambda, the weight of the EWC penalty.")
     replay_strength: Annotated[float, Field(ge=0)] = Field(description="Set beta, the weight of the loss on anchors.")
-    temperature: Positive = Field(
-        description="Set tau, which softens the parent's and the update's answers on anchors, such as 2.0."
-    )
     interpolations: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         min_length=1,
         description="List the steps from the old adapter to the new one that are tried, such as [0.5, 1.0].",

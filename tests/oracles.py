@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+
+from compass_ops.training.adapter import AdaptedModel, Weights, trainable_parameters
+from compass_ops.training.batches import Example
 
 FloatArray = NDArray[np.float64]
 
@@ -59,3 +63,17 @@ def benjamini_hochberg(p: Sequence[float]) -> list[float]:
         min(1.0, min(len(p) / (place + 1) * p[order[place]] for place in range(order.index(row), len(p))))
         for row in range(len(p))
     ]
+
+
+def fisher_diagonal(model: AdaptedModel, examples: Sequence[Example]) -> Weights:
+    """Mean of squared gradients of the completion's log-likelihood, one example and one backward pass at a time."""
+    parameters = trainable_parameters(model)
+    total = {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    for example in examples:
+        logits = model(torch.tensor([example.input_ids])).logits[0].log_softmax(-1)
+        answer = range(max(1, example.prompt_tokens), len(example.input_ids))
+        log_likelihood = torch.stack([logits[place - 1, example.input_ids[place]] for place in answer]).sum()
+        gradients = torch.autograd.grad(log_likelihood, list(parameters.values()))
+        for name, gradient in zip(parameters, gradients, strict=True):
+            total[name] += gradient**2 / len(examples)
+    return {name: tensor.detach() for name, tensor in total.items()}

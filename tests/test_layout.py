@@ -86,7 +86,7 @@ PURE = {
         "strategies",
         "validity",
     ],
-    "training": ["batches", "ewc", "replay"],
+    "training": ["batches", "ewc", "fisher", "replay"],
     "evaluation": ["candidates", "decision", "gate", "items", "metrics", "score"],
     "registry": ["decisions", "history", "mirror", "mlmodel", "names", "stages"],
     "serving": ["engine_form"],

@@ -18,7 +18,8 @@ from compass_ops.seeding import derived_seed, generator
 from compass_ops.storage import read_table, write_array, write_json, write_table
 from compass_ops.training.adapter import WEIGHTS, AdaptedModel, attach, detach, new_adapter, save_adapter, weights_of
 from compass_ops.training.batches import Example, encode
-from compass_ops.training.ewc import ewc_term, fisher_diagonal, normalised
+from compass_ops.training.ewc import ewc_term, normalised
+from compass_ops.training.fisher import fisher_diagonal
 from compass_ops.training.recipe import schedule_from
 from compass_ops.training.replay import choose_anchors, replay_term
 from compass_ops.training.train import CurvePoint, LossTerm, Run, Watch, train, unwatched
@@ -165,7 +166,8 @@ def _write(base: Base, model: AdaptedModel, order: Order, seen: pa.Table) -> Non
     size = max(params.anchor_min, round(params.anchor_share * seen.num_rows))
     anchors = choose_anchors(seen.column("cluster").to_numpy(), size, rng)
     rows = np.sort(rng.choice(seen.num_rows, min(params.fisher_rows, seen.num_rows), replace=False))
-    fisher = fisher_diagonal(model, base.examples(seen.take(pa.array(rows))), base.pad_id)
+    examples = base.examples(seen.take(pa.array(rows)))
+    fisher = fisher_diagonal(model, examples, base.pad_id, params.schedule.batch_rows)
     save_adapter(model, folder / "adapter")
     save_file(fisher, folder / FISHER)
     write_table(folder / ANCHORS, seen.take(pa.array(anchors)))
