@@ -19,7 +19,7 @@ LANGUAGES, WINDOW, REFERENCE, FITTING, DIMENSIONS, CLUSTERS = 200, 400, 2000, 50
 
 def _unit(rng: np.random.Generator, rows: int) -> NDArray[np.float32]:
     vectors = rng.standard_normal((rows, DIMENSIONS), dtype=np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)
 
 
 def _sample(rng: np.random.Generator, rows: int) -> Sample:

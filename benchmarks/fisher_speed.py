@@ -6,6 +6,7 @@ python -m benchmarks.fisher_speed
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import torch
@@ -38,9 +39,9 @@ def main() -> None:
         lora = {"r": 8, "lora_alpha": 16, "target_modules": "all-linear", "use_dora": dora}
         model = new_adapter(base, lora, seed=0).eval()
         jobs: dict[str, Callable[[], object]] = {
-            "plain": lambda model=model: _plain(model, examples),
-            "exact": lambda model=model: fisher_diagonal(model, examples, 0, BATCH),
-            "one by one": lambda model=model: fisher_diagonal(model, examples[:BATCH], 0, 1),
+            "plain": partial(_plain, model, examples),
+            "exact": partial(fisher_diagonal, model, examples, 0, BATCH),
+            "one by one": partial(fisher_diagonal, model, examples[:BATCH], 0, 1),
         }
         seconds = _interleaved(jobs)
         seconds["one by one"] *= ROWS / BATCH

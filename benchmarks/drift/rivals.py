@@ -30,7 +30,7 @@ _EVIDENTLY = {
 def fixed(drawn: Drawn, centroids: NDArray[np.float32]) -> Iterator[tuple[str, bool]]:
     """Yield the alarms of the raw divergence against fixed thresholds."""
     counts = [
-        np.bincount(assign(sample.vectors, centroids), minlength=len(centroids))
+        np.bincount(assign(sample.vectors, centroids), minlength=len(centroids)).astype(np.float64)
         for sample in (drawn.reference, drawn.window)
     ]
     divergence = float(jensen_shannon(counts[0], counts[1]))

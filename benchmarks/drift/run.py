@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 nice -n 19 python -m benchmarks.drift.run --data ../shared/data
 
-goes on where it was stopped and leaves ``benchmarks/drift/results.json``; ``python -m benchmarks.drift.table`` puts
-the tables into ``benchmarks/drift/README.md``.
+goes on where it was stopped and leaves what is finished in ``benchmarks/drift/results.json``;
+``python -m benchmarks.drift.table`` puts the tables into ``benchmarks/drift/README.md``.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -248,7 +249,7 @@ def main() -> None:
     }
     for kind in KINDS:
         for share in SHARES[kind]:
-            parts[f"power, {kind} {share:.0%}"] = lambda kind=kind, share=share: power(bench, kind, share)
+            parts[f"power, {kind} {share:.0%}"] = partial(power, bench, kind, share)
     results = {}
     for name, part in parts.items():
         file = options.work / "parts" / f"{name}.json"
@@ -257,7 +258,7 @@ def main() -> None:
             write_json(file, part())
             print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
         results[name] = read_json(file)
-    write_json(RESULTS, results)
+        write_json(RESULTS, results)
 
 
 if __name__ == "__main__":

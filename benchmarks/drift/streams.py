@@ -19,6 +19,7 @@ from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from compass_ops.corpus.traits import text_traits
 from compass_ops.seeding import generator
 from compass_ops.selection.cluster import fit_centroids
+from compass_ops.selection_sections import KMeansParams
 from compass_ops.storage import read_array, read_json, write_array, write_json
 
 LANGUAGES = [
@@ -90,8 +91,9 @@ def _embed(data: Path, cache: Path) -> None:
         news = [row["prompt"] for row in records(data, "ntrex128", language)]
         view = views[language] = _projection(news)
         for number in CLUSTERS:
+            k_means = KMeansParams(kind="kmeans", clusters=number, fit_rows=20_000)
             rng = generator(0, "benchmark", "centroids", language, str(number))
-            write_array(cache / f"centroids-{language}-{number}.npy", fit_centroids(view(news), number, 20_000, rng))
+            write_array(cache / f"centroids-{language}-{number}.npy", fit_centroids(view(news), k_means, rng))
         _write(cache / "strays", language, strays, view)
     index = {name: languages_of(data, name) for name in ("multiq", "sib200", "exams")}
     for dataset, languages in index.items():
@@ -111,7 +113,8 @@ def _projection(texts: Sequence[str]) -> Embed:
 
     def embed(others: Sequence[str]) -> NDArray[np.float32]:
         vectors = leading.transform(weights.transform(hashed.transform(others)))
-        return (vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)).astype(np.float32)
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        return np.asarray(unit, dtype=np.float32)
 
     return embed
 
