@@ -17,18 +17,15 @@ from compass_ops.errors import ParamsError
 from compass_ops.registry_sections import RegistryParams
 from compass_ops.sections import (
     BaseParams,
-    DriftParams,
     EvaluateParams,
     GateParams,
     ProjectParams,
-    ReportParams,
     Section,
-    TrafficParams,
     TrainParams,
-    UpdateParams,
 )
 from compass_ops.selection_sections import ClusterParams, EmbedParams, SampleParams
 from compass_ops.source_sections import IngestParams, rule_form
+from compass_ops.tend_sections import DriftParams, ReportParams, TrafficParams, UpdateParams
 
 PARAMS_FILE = Path("params.yaml")
 _SHOWN = 80  # characters of a wrong value

@@ -1,10 +1,9 @@
-"""The sections of ``params.yaml``, one class per stage.
+"""The sections of ``params.yaml``, one class per stage: the shared ones and those of the adapt half.
 
-Those of ingest are in ``source_sections``, those of embed, cluster and sample in ``selection_sections``. A field's
-description is the last sentence of its error message: what to do.
+Those of ingest are in ``source_sections``, those of embed, cluster and sample in ``selection_sections``, those of the
+tend half in ``tend_sections``. A field's description is the last sentence of its error message: what to do.
 """
 
-import math
 import re
 from collections import Counter
 from typing import Annotated, Any, Literal, Self
@@ -138,6 +137,9 @@ class TrainParams(Section):
     fisher_rows: Count = Field(description="Set the examples that the Fisher diagonal is estimated on.")
     anchor_share: Share = Field(description="Set the share of the training rows kept as replay anchors.")
     anchor_min: Count = Field(description="Set the least number of replay anchors.")
+    fitting_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="Set the share of the reference that the drift test is fitted on and not compared, such as 0.25."
+    )
 
 
 class EvaluateParams(Section):
@@ -165,99 +167,3 @@ class GateParams(Section):
         description="Set the labelled gate items below which nothing is judged, such as 30."
     )
     most_uses: Count = Field(description="Set the decisions after which a gate half is used up, such as 20.")
-
-
-class UpdateParams(Section):
-    """Continual update of an adapter whose traffic drifted (ECDA)."""
-
-    budget: Count = Field(description="Set the auxiliary rows that an update is trained on.")
-    schedule: ScheduleParams = Field(description="Give the update's schedule.")
-    ewc_strength: Annotated[float, Field(ge=0)] = Field(description="Set lambda, the weight of the EWC penalty.")
-    replay_strength: Annotated[float, Field(ge=0)] = Field(description="Set beta, the weight of the loss on anchors.")
-    interpolations: list[Annotated[float, Field(gt=0, le=1)]] = Field(
-        min_length=1,
-        description="List the steps from the old adapter to the new one that are tried, such as [0.5, 1.0].",
-    )
-
-
-WindowName = Annotated[str, Field(pattern=r"^[0-9]{4}$")]
-LogColumn = Literal["time", "language", "prompt", "session", "label"]
-
-
-class NoTraffic(Section):
-    """There is no traffic yet: the tend half has nothing to look at."""
-
-    kind: Literal["none"]
-
-
-class LoggedTraffic(Section):
-    """A request log; see ``monitoring.request_log``."""
-
-    kind: Literal["log"]
-    files: list[str] = Field(min_length=1, description="List globs of JSONL, CSV or Parquet files.")
-    fields: dict[LogColumn, str] = Field(
-        description="Map time, language, prompt and, if the log has them, session and label to the log's field names."
-    )
-
-    @model_validator(mode="after")
-    def _required(self) -> Self:
-        missing = {"time", "language", "prompt"} - set(self.fields)
-        if missing:
-            raise ValueError(f"must map {', '.join(sorted(missing))} in fields")
-        return self
-
-
-class PhaseParams(Section):
-    """What users ask from a window on."""
-
-    start: WindowName = Field(description='Name the first window of the phase, such as "0002".')
-    topics: dict[str, float] = Field(min_length=1, description="Map topics to weights, in any unit.")
-
-
-class SimulatedTraffic(Section):
-    """Traffic of the embedded project: each language asks as `usage` of its worldfacts source says, until it shifts."""
-
-    kind: Literal["simulated"]
-    windows: Count = Field(description="Set the number of windows that there are.")
-    shifts: dict[str, list[PhaseParams]] = Field(description="Map languages to their later phases, or give {}.")
-
-
-class TrafficParams(Section):
-    """Windows of production prompts."""
-
-    until: WindowName = Field(description='Name the last window to look at, in quotes; "0000" for none yet.')
-    window_rows: Count = Field(description="Set the prompts per window and language, such as 400.")
-    origin: Annotated[NoTraffic | LoggedTraffic | SimulatedTraffic, Field(discriminator="kind")] = Field(
-        description="Choose kind: simulated, log or none."
-    )
-
-
-class DriftParams(Section):
-    """The trigger; see ``monitoring.drift.DriftSettings``, whose fields these are."""
-
-    permutations: Count = Field(description="Set the permutations, such as 999; p is never below 1 / (this + 1).")
-    alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
-        description="Set the probability of a false alarm in any language of a round, such as 0.05."
-    )
-    effect_floor_nats: Annotated[float, Field(ge=0)] = Field(
-        description="Set the debiased divergence, in nats, below which a shift is too small to act on, such as 0.02."
-    )
-    minimum_window: Count = Field(description="Set the prompts of a window below which nothing is judged, such as 150.")
-    minimum_reference: Count = Field(description="Set the reference rows below which nothing is judged, such as 150.")
-    moved_clusters: Count = Field(description="Set how many of the clusters that moved most are shown.")
-
-    @model_validator(mode="after")
-    def _can_alarm(self) -> Self:
-        if 1 / (self.permutations + 1) > self.alpha:
-            least = math.ceil(1 / self.alpha) - 1
-            raise ValueError(f"must have permutations >= {least} for alpha {self.alpha}; got {self.permutations}")
-        return self
-
-
-class ReportParams(Section):
-    """What is shown."""
-
-    html_limit: Annotated[int, Field(ge=0)] = Field(
-        description="Set the most drift reports in HTML per round (3.7 MB each), such as 15."
-    )
-    examples: Count = Field(description="Set the example prompts per moved cluster, such as 3.")

@@ -17,7 +17,8 @@ from pipelines._stage import path_option, stage
 @path_option("--out")
 def main(windows: Path, production: Path, registry: Path, embedder: Path, out: Path) -> None:
     """Judge the newest window of every language, all together."""
-    from compass_ops.monitoring.watch import Embedding, WatchSettings, watch
+    from compass_ops.monitoring.watch import WatchSettings, watch
+    from compass_ops.monitoring.windows import Embedding
     from compass_ops.selection.embed import embed_texts, load_embedder
 
     params = load_params()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from compass_ops.corpus.languages import language_tag
 from compass_ops.corpus.worldfacts import WorldfactsSettings, stream
+from compass_ops.model_files import entry_from
 from compass_ops.monitoring.request_log import LogSettings
 from compass_ops.monitoring.traffic import (
     Phase,
@@ -16,17 +17,31 @@ from compass_ops.monitoring.traffic import (
     write_traffic,
 )
 from compass_ops.params import Params, load_params
+from compass_ops.storage import read_json
 from pipelines._stage import path_option, stage
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from compass_ops.monitoring.windows import Embedding
+
 
 @stage
+@path_option("--embedder")
 @path_option("--out")
-def main(out: Path) -> None:
-    """Cut the request log into windows, or simulate them."""
-    write_traffic(_traffic(load_params()), out)
+def main(embedder: Path, out: Path) -> None:
+    """Cut the request log into windows, or simulate them; keep their text, or vectors alone."""
+    params = load_params()
+    write_traffic(_traffic(params), out, None if params.traffic.keep_text else _embedding(params, embedder))
+
+
+def _embedding(params: Params, embedder: Path) -> "Embedding":
+    from compass_ops.monitoring.windows import Embedding
+    from compass_ops.selection.embed import embed_texts, load_embedder
+
+    entry, embed = entry_from(read_json(embedder)["embedder"]), params.embed
+    model = load_embedder(entry, Path.cwd())
+    return Embedding(entry.digest, lambda texts: embed_texts(model, texts, embed.prefix, embed.batch_rows))
 
 
 def _traffic(params: Params) -> Traffic:
@@ -35,9 +50,10 @@ def _traffic(params: Params) -> Traffic:
     if origin.kind == "none":
         return Traffic({}, [])
     if origin.kind == "log":
-        log = LogSettings(tuple(origin.files), {str(name): field for name, field in origin.fields.items()})
+        fields = {str(name): field for name, field in origin.fields.items()}
+        log = LogSettings(tuple(origin.files), fields, settings.window_rows, origin.window_hours)
         languages = [language_tag(language) for language in params.project.languages]
-        return logged_traffic(log, settings.until, settings.window_rows, languages, Path.cwd())
+        return logged_traffic(log, settings.until, languages, Path.cwd())
     source = next(source for source in params.ingest.sources if source.kind == "worldfacts")
     world = WorldfactsSettings(**source.settings(params.project.languages))
     shifts = {

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from compass_ops.corpus.traits import session_numbers, text_traits
 from compass_ops.errors import DataFault
 from compass_ops.fanout import RECEIPT, fan_out
 from compass_ops.model_files import entry_from
@@ -10,16 +11,17 @@ from compass_ops.seeding import derived_seed
 from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest, write_bytes, write_json
 from pipelines._stage import MEMO, path_option, stage
 
-FORMAT = 2
+FORMAT = 3
 
 
 @stage
 @path_option("--subsets")
+@path_option("--records")
 @path_option("--vectors")
 @path_option("--clusters")
 @path_option("--base")
 @path_option("--out")
-def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) -> None:
+def main(subsets: Path, records: Path, vectors: Path, clusters: Path, base: Path, out: Path) -> None:
     """Train the adapters of all target languages on one loaded base model."""
     from compass_ops.registry.location import registry_location
     from compass_ops.registry.tracking import RunNotes, training_run
@@ -42,7 +44,9 @@ def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) ->
         notes = RunNotes({"stage": "train", **params.train.model_dump()}, {"compass.language": language})
         target = Path("target") / f"{language}.npy"
         asked = read_array(vectors / target), read_array(clusters / "assignments" / target)
-        reference = Reference(*asked, read_array(clusters / "centroids.npy"))
+        traits = text_traits(read_table(records / "target" / f"{language}.parquet").column("prompt").to_pylist())
+        sessions = session_numbers([None] * traits.num_rows)
+        reference = Reference(*asked, read_array(clusters / "centroids.npy"), traits, sessions)
         text = {"separator": params.base.separator, "max_tokens": params.base.max_tokens}
         origin = Origin(language, pins["model"], pins["embedder"], None, None, tree_digest(subset), text)
         try:
@@ -57,7 +61,7 @@ def main(subsets: Path, vectors: Path, clusters: Path, base: Path, out: Path) ->
     shared = [pins, params.base.separator, params.base.max_tokens, params.train.model_dump(), params.project.seed]
     shared.append(tree_digest(clusters / "centroids.npy"))
     inputs = {
-        language: value_digest([_private(subsets, vectors, clusters, language), shared])
+        language: value_digest([_private((subsets, records, vectors, clusters), language), shared])
         for language in params.project.languages
     }
     fan_out(("train", FORMAT), inputs, make, out, MEMO)
@@ -71,9 +75,11 @@ def _write_curves(out: Path) -> None:
     write_bytes(out / "curves.csv", "\n".join(["language,step,loss", *lines, ""]).encode())
 
 
-def _private(subsets: Path, vectors: Path, clusters: Path, language: str) -> list[str]:
+def _private(folders: tuple[Path, Path, Path, Path], language: str) -> list[str]:
+    subsets, records, vectors, clusters = folders
     target = Path("target") / f"{language}.npy"
-    files = (subsets / language / "subset.parquet", vectors / target, clusters / "assignments" / target)
+    files = [subsets / language / "subset.parquet", records / target.with_suffix(".parquet"), vectors / target]
+    files.append(clusters / "assignments" / target)
     return [tree_digest(path) if path.exists() else "none" for path in files]
 
 

@@ -12,7 +12,7 @@ from pipelines._stage import MEMO, path_option, stage
 if TYPE_CHECKING:
     from compass_ops.monitoring.update import Updater
 
-FORMAT = 2
+FORMAT = 3
 
 
 @stage
@@ -64,16 +64,20 @@ def _updater(paths: dict[str, Path]) -> "Updater":
     from compass_ops.evaluation.score import ScoreSettings
     from compass_ops.evaluation.scorer import Scorer
     from compass_ops.monitoring.update import Updater
+    from compass_ops.monitoring.windows import Embedding
     from compass_ops.selection.embed import embed_texts, load_embedder
 
     params, pins, root = load_params(), read_json(paths["base"]), Path.cwd()
     score = ScoreSettings(params.base.separator, params.base.max_tokens, params.evaluate.batch_tokens)
-    embedder = load_embedder(entry_from(pins["embedder"]), root)
+    entry = entry_from(pins["embedder"])
+    embedder = load_embedder(entry, root)
     return Updater(
         params,
         pins,
         Scorer(entry_from(pins["model"]), root, score, MEMO),
-        lambda texts: embed_texts(embedder, texts, params.embed.prefix, params.embed.batch_rows),
+        Embedding(
+            entry.digest, lambda texts: embed_texts(embedder, texts, params.embed.prefix, params.embed.batch_rows)
+        ),
         paths["records"],
         paths["vectors"],
     )

@@ -48,6 +48,7 @@ TESTED_IN = {
     "registry_sections": "test_params",
     "selection_sections": "test_params",
     "source_sections": "test_params",
+    "tend_sections": "test_params",
     "corpus/collect": "corpus/test_ingest",
     "corpus/worldfacts_facts": "corpus/test_worldfacts",
     "corpus/worldfacts_names": "corpus/test_worldfacts",
@@ -65,7 +66,8 @@ TESTED_IN = {
     "registry/rows": "registry/test_reconcile",
     "registry/store": "registry/test_reconcile",
     "serving/base_folder": "serving/test_pyfunc",
-    "monitoring/permutation": "monitoring/test_drift",
+    "monitoring/comparison": "monitoring/test_watch",
+    "monitoring/evidence": "monitoring/test_report",
     "monitoring/request_log": "monitoring/test_traffic",
     "monitoring/verdict": "monitoring/test_report",
     "monitoring/wording": "monitoring/test_drift",
@@ -76,8 +78,16 @@ BASE_MODEL = {Path("pipelines/base.py"), Path("compass_ops/training/base.py")}  
 
 IMPURE = {"os", "pathlib", "logging", "time", "datetime", "mlflow", "random", "socket", "requests", "subprocess"}
 PURE = {
-    "": ["errors", "seeding", "registry_sections", "sections", "selection_sections", "source_sections"],
-    "corpus": ["decontaminate", "records"],
+    "": [
+        "errors",
+        "seeding",
+        "registry_sections",
+        "sections",
+        "selection_sections",
+        "source_sections",
+        "tend_sections",
+    ],
+    "corpus": ["decontaminate", "records", "traits"],
     "selection": [
         "centring",
         "choose",
@@ -91,11 +101,11 @@ PURE = {
         "strategies",
         "validity",
     ],
-    "training": ["batches", "ewc", "replay"],
+    "training": ["batches", "ewc", "fisher", "replay"],
     "evaluation": ["candidates", "decision", "gate", "items", "metrics", "score"],
     "registry": ["decisions", "history", "mirror", "mlmodel", "names", "rows", "stages", "transitions"],
     "serving": ["engine_form"],
-    "monitoring": ["drift", "permutation", "wording"],
+    "monitoring": ["drift", "evidence", "measures", "permutation", "wording"],
 }
 
 

@@ -1,67 +1,43 @@
-"""A permutation test of two histograms, and its adjustment for many hypotheses (METHOD.md 4.1, 4.4)."""
+"""Permutations of rows between two samples, and p-values adjusted for many hypotheses (METHOD.md 4.1, 4.4)."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-Counts = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
 
 # Statistics that differ by less are equal: sums taken in another order must not break a tie.
 DECIMALS = 12
 
 
-def jensen_shannon(first: Counts, second: Counts) -> NDArray[np.float64]:
-    """Return the Jensen-Shannon divergence of histograms along the last axis.
+def window_sums(
+    features: FloatArray, blocks: tuple[int, int], permutations: int, rng: np.random.Generator
+) -> FloatArray:
+    """Sum the features of the window, as observed and after permuting blocks between reference and window.
 
     Parameters
     ----------
-    first, second : int64 (..., K), >= 0, every histogram with at least one row
-        Shapes may broadcast.
-
-    Returns
-    -------
-    float64 (...)
-        In nats, in [0, ln 2]. Not the square root, which SciPy and Evidently call by the same name.
-
-    Raises
-    ------
-    ValueError
-        If a count is negative or a histogram empty.
-    """
-    first, second = np.asarray(first), np.asarray(second)
-    if first.shape[-1:] != second.shape[-1:] or not first.shape[-1]:
-        raise ValueError(f"histograms must have the same clusters; got shapes {first.shape} and {second.shape}.")
-    if min(first.min(), second.min()) < 0 or min(first.sum(-1).min(), second.sum(-1).min()) == 0:
-        raise ValueError("a histogram must have counts >= 0 and at least one row.")
-    return _jensen_shannon(first, second)
-
-
-def permuted_divergences(
-    reference: Counts, window: Counts, permutations: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return the divergence as observed and after permuting rows between reference and window.
-
-    Which clusters a random subset of the pooled rows falls in is multivariate hypergeometric, so each permutation
-    costs one draw of K counts, whatever the number of rows.
-
-    Parameters
-    ----------
-    reference, window : int64 (K,), >= 0, with at least one row each
+    features : float64 (reference blocks + window blocks, f)
+        Sums over the rows of each block; the reference's blocks come first.
+    blocks : (int, int)
+        Blocks of the reference and of the window. Each permutation gives the window as many as it has.
     permutations : int
     rng : numpy.random.Generator
 
     Returns
     -------
-    float64 (permutations + 1,)
-        In nats; the first is the observed one.
+    float64 (permutations + 1, f)
+        Row 0 is the observed one.
     """
-    pooled = reference + window
-    size = int(window.sum())
-    drawn = rng.multivariate_hypergeometric(pooled, size, size=permutations, method="marginals")
-    windows = np.vstack([window[None], drawn])
-    return np.round(jensen_shannon(pooled[None] - windows, windows), DECIMALS)
+    total, size = sum(blocks), blocks[1]
+    chosen = np.zeros((permutations + 1, total))
+    chosen[0, blocks[0] :] = 1
+    # The smallest `size` of independent uniform numbers are a random subset; a tie has probability 2^-53.
+    drawn = rng.random((permutations, total))
+    chosen[1:] = drawn <= np.partition(drawn, size - 1, axis=1)[:, size - 1 : size]
+    return chosen @ features
 
 
-def step_down_max_t(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
+def step_down_max_t(statistics: FloatArray) -> FloatArray:
     """Return p-values adjusted for the number of hypotheses, by Westfall and Young's step-down max-T.
 
     Each hypothesis is standardised over all its columns, the observed one among them, which keeps columns
@@ -93,20 +69,27 @@ def step_down_max_t(statistics: NDArray[np.float64]) -> NDArray[np.float64]:
     return adjusted
 
 
-def p_values(exceeded: NDArray[np.int64], permutations: int) -> NDArray[np.float64]:
+def holm(p: FloatArray) -> FloatArray:
+    """Return p-values (hypotheses,) adjusted by Holm (1979): bounds the probability of any false rejection."""
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def benjamini_hochberg(p: FloatArray) -> FloatArray:
+    """Return p-values (hypotheses,) adjusted by Benjamini and Hochberg (1995): bounds the false discovery rate."""
+    order = np.argsort(p, kind="stable")
+    scaled = p[order] * len(p) / np.arange(1, len(p) + 1)
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
+    return adjusted
+
+
+def p_values(exceeded: NDArray[np.int64], permutations: int) -> FloatArray:
     """Return the p-values of hypotheses whose statistic was reached or exceeded so often among the permutations.
 
     The observed split is one of the permutations, hence the added ones: without them the test would be too lax.
     """
     return (1 + exceeded) / (permutations + 1)
-
-
-def _jensen_shannon(first: Counts, second: Counts) -> NDArray[np.float64]:
-    p = first / first.sum(axis=-1, keepdims=True)
-    q = second / second.sum(axis=-1, keepdims=True)
-    divergence = _entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2
-    return np.clip(divergence, 0.0, np.log(2.0))
-
-
-def _entropy(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(-(p * np.log(np.where(p > 0, p, 1.0))).sum(axis=-1))

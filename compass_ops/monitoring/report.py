@@ -9,15 +9,17 @@ import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from compass_ops.monitoring.drift import ClusterMove, DriftSettings, Histograms
-from compass_ops.monitoring.verdict import DRIFT_FIGURE, FIGURES, Verdict
+from compass_ops.monitoring.drift import ClusterMove, DriftSettings, Finding, Histograms
+from compass_ops.monitoring.evidence import Evidence
+from compass_ops.monitoring.measures import DIVERGENCE, MIX, MMD, NOVELTY
+from compass_ops.monitoring.verdict import DRIFT_FIGURE, PARTS, Verdict
 from compass_ops.storage import write_bytes
 
 # Telemetry decides at import.
@@ -37,35 +39,25 @@ _RANDOM_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PAGE_ID = re.compile(r'metric_[0-9a-f]{32}|(?<="id": ")[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(?=")')
 # Evidently inlines the data into a <script> without escaping "<". A private-use character holds its place there.
 _HELD_PLACE = "\ue000"
+_STATISTICS = {
+    DIVERGENCE: "Divergence of clusters, nats",
+    MMD: "Squared MMD",
+    NOVELTY: "Share of new rows",
+    MIX: "Divergence of scripts, nats",
+}
+_EFFECTS = {NOVELTY: "ratio to the reference's"}
+_PARTS = {"value": "", "p_value": ": p over all tests", "p_raw": ": p alone"}
 _LABELS = {
     DRIFT_FIGURE: "Drift (1 yes, 0 no)",
-    "statistic": "Jensen-Shannon divergence, nats",
-    "debiased": "Debiased divergence, nats",
-    "p_value": "p-value over all languages",
-    "p_raw": "p-value of this language alone",
+    "p_value": "Smallest p over all tests",
     "n_window": "Rows in the window",
     "n_reference": "Rows in the reference",
     "family": "Languages tested together",
+} | {
+    f"{name}_{part}": label + (f": {_EFFECTS.get(name, 'debiased')}" if part == "effect" else _PARTS[part])
+    for name, label in _STATISTICS.items()
+    for part in PARTS
 }
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What there is to see beside the figures.
-
-    Attributes
-    ----------
-    histograms : Histograms
-        Rows per cluster, before and after.
-    moved : sequence of ClusterMove
-        Largest change first.
-    examples : mapping of cluster to prompts
-        A few prompts of the window.
-    """
-
-    histograms: Histograms
-    moved: Sequence[ClusterMove]
-    examples: Mapping[int, Sequence[str]]
 
 
 class Figure(SingleValueMetric):
@@ -107,6 +99,7 @@ def verdict_snapshot(verdict: Verdict, evidence: Evidence, settings: DriftSettin
         "judged": asdict(verdict.judged),
         "verdict": verdict.verdict,
         "sentence": verdict.sentence,
+        "floors": {one.statistic: str(one.floor) for one in verdict.findings},
         "settings": {name: str(value) for name, value in asdict(settings).items()},
     }
     snapshot = Report(metrics, metadata=metadata).run(
@@ -135,19 +128,23 @@ def save_html(snapshot: Mapping[str, Any], path: Path) -> None:
 
 def _figures(verdict: Verdict, settings: DriftSettings) -> Iterator[tuple[str, float, list[Any]]]:
     """Yield name, value and tests of each figure that the verdict has."""
-    if verdict.p_value is not None:
+    if verdict.findings:
         yield DRIFT_FIGURE, float(verdict.drifted), [eq(0)]
-    # Only the verdict itself fails: one of its two conditions alone is a warning.
-    tests = {
-        "debiased": [lt(settings.effect_floor_nats, is_critical=False)],
-        "p_value": [gt(settings.alpha, is_critical=False)],
-        "n_window": [gte(settings.minimum_window, is_critical=False)],
-        "n_reference": [gte(settings.minimum_reference, is_critical=False)],
-    }
-    for name in FIGURES:
-        number = getattr(verdict, name)
-        if number is not None:
-            yield name, float(number), tests.get(name, [])
+    # Only the verdict itself fails: one of its conditions alone is a warning.
+    for one in verdict.findings:
+        tests = {
+            "effect": [lt(one.floor, is_critical=False)],
+            "p_value": [gt(settings.alpha, is_critical=False)],
+        }
+        for part in PARTS:
+            number = getattr(one, part)
+            if number is not None:
+                yield f"{one.statistic}_{part}", float(number), tests.get(part, [])
+    if verdict.p_value is not None:
+        yield "p_value", verdict.p_value, [gt(settings.alpha, is_critical=False)]
+    yield "n_window", float(verdict.n_window), [gte(settings.minimum_window, is_critical=False)]
+    yield "n_reference", float(verdict.n_reference), [gte(settings.minimum_reference, is_critical=False)]
+    yield "family", float(verdict.family), []
 
 
 def _widgets(verdict: Verdict, evidence: Evidence) -> Iterator[BaseWidgetInfo]:
@@ -157,9 +154,15 @@ def _widgets(verdict: Verdict, evidence: Evidence) -> Iterator[BaseWidgetInfo]:
     yield counter(
         counters=[
             CounterData(_LABELS[name], _written(getattr(verdict, name)))
-            for name in ("debiased", "p_value", "n_window", "n_reference")
+            for name in ("p_value", "n_window", "n_reference")
         ]
     )
+    if verdict.findings:
+        yield table_data(
+            title=f"Statistics, tested over {verdict.family} languages together",
+            column_names=["Statistic", "Value", "Effect", "Floor", "p over all tests", "p alone"],
+            data=[_finding(one) for one in verdict.findings],
+        )
     yield _histogram(evidence.histograms)
     if evidence.moved:
         yield table_data(
@@ -167,6 +170,17 @@ def _widgets(verdict: Verdict, evidence: Evidence) -> Iterator[BaseWidgetInfo]:
             column_names=["Cluster", "Share before", "Share after", "Prompts in the window, for example"],
             data=[_row(move, evidence.examples.get(move.cluster, ())) for move in evidence.moved],
         )
+    yield table_data(
+        title="What the texts are made of",
+        column_names=["", "Before", "After"],
+        data=[[one.name, one.before, one.after] for one in evidence.descriptions],
+    )
+
+
+def _finding(one: Finding) -> list[str]:
+    effect = f"{_written(one.effect)} ({_EFFECTS.get(one.statistic, 'debiased')})"
+    figures = [_written(one.value), effect, f"{one.floor:g}", _written(one.p_value), _written(one.p_raw)]
+    return [_STATISTICS[one.statistic], *figures]
 
 
 def _row(move: ClusterMove, examples: Sequence[str]) -> list[str]:

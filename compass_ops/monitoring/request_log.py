@@ -11,6 +11,7 @@ from compass_ops.corpus.fields import FieldMapping, RawRow
 from compass_ops.corpus.languages import language_tag
 from compass_ops.corpus.sources import FilesSource, read_files
 from compass_ops.errors import SourceError
+from compass_ops.monitoring.cut import CountCut, TimeCut
 
 LOG_FIELDS = ("time", "language", "prompt", "session", "label")
 _REQUIRED = ("time", "language", "prompt")
@@ -28,10 +29,16 @@ class LogSettings:
     fields : mapping
         From ``time``, ``language``, ``prompt`` and, where the log has them, ``session`` and ``label`` to the log's
         names.
+    window_rows : int
+        Requests of a language that make a window.
+    window_hours : float or None
+        Hours that make a window, for all languages; None for ``window_rows``.
     """
 
     files: tuple[str, ...]
     fields: Mapping[str, str]
+    window_rows: int
+    window_hours: float | None
 
 
 @dataclass(frozen=True)
@@ -68,10 +75,22 @@ class Reject:
 
 @dataclass(frozen=True)
 class RequestLog:
-    """The first ``most`` requests of each language, how many there are in all, and what was rejected."""
+    """What a log holds.
 
-    requests: dict[str, list[Request]]
-    counts: dict[str, int]
+    Attributes
+    ----------
+    windows : mapping of number to {language: requests}
+        Complete windows up to the one asked for; a language without request is left out.
+    complete : int
+        Number of the last window that is complete for at least one language; 0 for none.
+    accepted : int
+        Rows that are requests.
+    rejects : list of Reject
+    """
+
+    windows: dict[int, dict[str, list[Request]]]
+    complete: int
+    accepted: int
     rejects: list[Reject]
 
 
@@ -79,16 +98,16 @@ class _Fault(ValueError):
     """Why a row is no request."""
 
 
-def read_log(settings: LogSettings, languages: Collection[str], most: int, root: Path) -> RequestLog:
-    """Read a request log.
+def read_log(settings: LogSettings, languages: Collection[str], until: int, root: Path) -> RequestLog:
+    """Read a request log and cut it into windows.
 
     Parameters
     ----------
     settings : LogSettings
     languages : collection of str
         Canonical tags of the project's target languages; rows of others are rejected.
-    most : int
-        Requests to keep per language; later ones are only counted.
+    until : int
+        Number of the last window whose requests are kept; later ones are only counted.
     root : Path
         The project's folder.
 
@@ -98,17 +117,25 @@ def read_log(settings: LogSettings, languages: Collection[str], most: int, root:
         If no file matches or one cannot be read.
     """
     source = FilesSource("traffic", settings.files, FieldMapping({}, {}, {}))
-    log = RequestLog({name: [] for name in languages}, dict.fromkeys(languages, 0), [])
+    cut = CountCut(settings.window_rows) if settings.window_hours is None else TimeCut(settings.window_hours)
+    windows: dict[int, dict[str, list[Request]]] = {}
+    accepted, rejects = 0, []
     for raw in read_files(source, root):
         try:
             request = _request(raw, settings.fields, languages)
-        except _Fault as fault:
-            log.rejects.append(_reject(raw, settings.fields, str(fault)))
+            number = cut.number(request.language, request.time)
+        except ValueError as error:
+            rejects.append(_reject(raw, settings.fields, str(error)))
             continue
-        log.counts[request.language] += 1
-        if len(log.requests[request.language]) < most:
-            log.requests[request.language].append(request)
-    return log
+        accepted += 1
+        if number <= until:
+            windows.setdefault(number, {}).setdefault(request.language, []).append(request)
+    kept = {
+        number: {language: rows for language, rows in sorted(asked.items()) if number <= cut.complete(language)}
+        for number, asked in sorted(windows.items())
+    }
+    complete = max((cut.complete(language) for language in languages), default=0)
+    return RequestLog(kept, complete, accepted, rejects)
 
 
 def _request(raw: RawRow, fields: Mapping[str, str], languages: Collection[str]) -> Request:

@@ -8,7 +8,7 @@ from pathlib import Path
 from compass_ops.corpus.languages import language_tag
 from compass_ops.errors import CompassError, ParamsError
 from compass_ops.monitoring.request_log import LogSettings, read_log
-from compass_ops.monitoring.traffic import NO_WINDOW, complete_windows, window_name
+from compass_ops.monitoring.traffic import NO_WINDOW, window_name
 from compass_ops.params import Params
 from compass_ops.storage import write_bytes
 
@@ -64,13 +64,9 @@ def available_windows(params: Params, root: Path) -> int:
     if origin.kind == "simulated":
         return origin.windows
     languages = [language_tag(language) for language in params.project.languages]
-    log = read_log(
-        LogSettings(tuple(origin.files), {str(name): field for name, field in origin.fields.items()}),
-        languages,
-        0,
-        root,
-    )
-    return complete_windows(log, params.traffic.window_rows)
+    fields = {str(name): field for name, field in origin.fields.items()}
+    settings = LogSettings(tuple(origin.files), fields, params.traffic.window_rows, origin.window_hours)
+    return read_log(settings, languages, 0, root).complete
 
 
 def run_pipeline(root: Path) -> None:

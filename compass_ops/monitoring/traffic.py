@@ -1,9 +1,10 @@
 """Immutable windows of production prompts, per language: from a request log, or simulated.
 
-A window never changes: the k-th window of a language is its k-th ``window_rows`` requests in the order of the log,
-so a row that comes late falls into a later window, and appending to the log only adds windows.
+A window never changes (see ``cut``): appending to the log only adds windows. Where no text is to be kept, a window is
+its vectors and what its texts are made of.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,15 +14,18 @@ import numpy as np
 import pyarrow as pa
 
 from compass_ops.corpus.records import to_table
+from compass_ops.corpus.traits import session_numbers, text_traits
 from compass_ops.errors import ParamsError, SourceError
-from compass_ops.monitoring.request_log import LogSettings, Reject, Request, RequestLog, read_log
+from compass_ops.monitoring.request_log import LogSettings, Reject, Request, read_log
+from compass_ops.monitoring.windows import EMBEDDER_FILE, Embedding
 from compass_ops.seeding import generator
-from compass_ops.storage import fresh_folder, write_json, write_table
+from compass_ops.storage import fresh_folder, write_array, write_json, write_table
 
 WINDOWS_FILE = "windows.json"
 REJECTS_FILE = "rejects.parquet"
 NO_WINDOW = "0000"
 _ROLE = "traffic"
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")  # what a reason quotes of its row
 
 # (language, topic weights, rows, generator) -> records
 Draw = Callable[[str, Mapping[str, float], int, np.random.Generator], Sequence[Mapping[str, Any]]]
@@ -86,49 +90,68 @@ def simulated_traffic(settings: SimulationSettings, until: str, window_rows: int
         for language in sorted(settings.usage):
             rng = generator(seed, _ROLE, language, name)
             drawn = draw(language, _topics(settings, language, int(name)), window_rows, rng)
-            windows[name][language] = _with_request_columns(to_table(drawn))
+            windows[name][language] = with_request_columns(to_table(drawn))
     return Traffic(windows, [])
 
 
-def logged_traffic(
-    settings: LogSettings, until: str, window_rows: int, languages: Sequence[str], root: Path
-) -> Traffic:
-    """Cut a request log into windows of ``window_rows`` requests per language, up to ``until``.
+def logged_traffic(settings: LogSettings, until: str, languages: Sequence[str], root: Path) -> Traffic:
+    """Cut a request log into windows, up to ``until``.
 
-    A language that has asked less has fewer windows; rows that do not fill one wait for the next call.
+    Under ``window_rows`` a language that has asked less has fewer windows; rows that do not fill one wait for the
+    next call.
     """
     if until == NO_WINDOW:
         return Traffic({}, [])
-    log = read_log(settings, languages, int(until) * window_rows, root)
-    if log.rejects and not any(log.counts.values()):
+    log = read_log(settings, languages, int(until) if until.isdigit() else 0, root)
+    if log.rejects and not log.accepted:
         first = log.rejects[0]
         raise SourceError(
             f"traffic: none of the {len(log.rejects)} rows of the log is a request; {first.source}:{first.row}: "
             f"{first.reason}. Correct traffic.log.fields or the log."
         )
-    last = _checked_until(until, complete_windows(log, window_rows), "the log's complete windows")
-    windows: dict[str, dict[str, pa.Table]] = {window_name(number): {} for number in range(1, last + 1)}
-    for language, requests in sorted(log.requests.items()):
-        for number in range(1, len(requests) // window_rows + 1):
-            rows = requests[(number - 1) * window_rows : number * window_rows]
-            windows[window_name(number)][language] = _request_table(window_name(number), rows)
+    last = _checked_until(until, log.complete, "the log's complete windows")
+    windows = {
+        window_name(number): {
+            language: _request_table(window_name(number), requests)
+            for language, requests in log.windows.get(number, {}).items()
+        }
+        for number in range(1, last + 1)
+    }
     return Traffic(windows, log.rejects)
 
 
-def complete_windows(log: RequestLog, window_rows: int) -> int:
-    """Return the number of the last window that at least one language has filled; 0 if none has."""
-    return max((count // window_rows for count in log.counts.values()), default=0)
+def write_traffic(traffic: Traffic, out: Path, embedding: Embedding | None = None) -> None:
+    """Write ``out/<window>/<language>.parquet``, the windows' names in order, and the rejected rows.
 
-
-def write_traffic(traffic: Traffic, out: Path) -> None:
-    """Write ``out/<window>/<language>.parquet``, the windows' names in order, and the rejected rows."""
+    With an ``embedding`` no text is kept: ``<language>.npy`` takes the place of the prompts, labels and rejected
+    records are left out.
+    """
     with fresh_folder(out) as aside:
         for name, tables in traffic.windows.items():
             for language, table in tables.items():
-                write_table(aside / name / f"{language}.parquet", table)
+                file = aside / name / f"{language}.parquet"
+                if embedding is not None:
+                    write_array(file.with_suffix(".npy"), embedding.embed(table.column("prompt").to_pylist()))
+                write_table(file, table if embedding is None else _without_text(table))
         write_json(aside / WINDOWS_FILE, sorted(traffic.windows))
-        rejects = [asdict(reject) for reject in traffic.rejects]
+        if embedding is not None:
+            write_json(aside / EMBEDDER_FILE, {"digest": embedding.digest})
+        rejects = [asdict(reject) if embedding is None else _bare(reject) for reject in traffic.rejects]
         write_table(aside / REJECTS_FILE, pa.Table.from_pylist(rejects, schema=_REJECT_SCHEMA))
+
+
+def _bare(reject: Reject) -> dict[str, Any]:
+    """Return where a rejected row stands and why, without anything that was in it."""
+    return asdict(reject) | {"language": None, "record": "", "reason": _QUOTED.sub("'...'", reject.reason)}
+
+
+def _without_text(table: pa.Table) -> pa.Table:
+    """Empty what was written by a user, and the session's name with it: a number tells sessions apart as well."""
+    empty = pa.array([""] * table.num_rows)
+    for name in ("prompt", "completion"):
+        table = table.set_column(table.column_names.index(name), name, empty)
+    sessions = session_numbers(table.column("session").to_pylist())
+    return table.set_column(table.column_names.index("session"), "session", pa.array(map(str, sessions)))
 
 
 def _checked_until(until: str, available: int, what: str) -> int:
@@ -169,14 +192,17 @@ def _request_table(window: str, requests: Sequence[Request]) -> pa.Table:
     ]
     times = [request.time for request in requests]
     sessions = [request.session for request in requests]
-    return _with_request_columns(to_table(records), times, sessions)
+    return with_request_columns(to_table(records), times, sessions)
 
 
-def _with_request_columns(
+def with_request_columns(
     table: pa.Table, times: Sequence[str] | None = None, sessions: Sequence[str | None] | None = None
 ) -> pa.Table:
-    """Append to records when and in which session they were asked; null where nothing is known."""
+    """Append to records when and in which session they were asked (null where nothing is known), and their traits."""
     for name, values in (("time", times), ("session", sessions)):
         column = values if values is not None else [None] * len(table)
         table = table.append_column(name, pa.array(column, type=pa.string()))
+    traits = text_traits(table.column("prompt").to_pylist())
+    for name in traits.column_names:
+        table = table.append_column(name, traits.column(name))
     return table

@@ -1,7 +1,7 @@
 """Stage update: where a window drifted, a candidate continued from the Production adapter (COMPASS-ECDA)."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from compass_ops.corpus.traits import TRAITS
 from compass_ops.errors import DataFault
 from compass_ops.evaluation.candidates import choose_candidate
 from compass_ops.evaluation.items import item_table, paired_items, rows_of
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
+from compass_ops.monitoring.windows import Embedding, read_window
 from compass_ops.params import Params
 from compass_ops.seeding import derived_seed, generator
 from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of, with_reasons
@@ -52,7 +54,7 @@ class Updater:
     pins : mapping
         ``base.json``: the pinned model and embedder.
     scorer : Scorer
-    embed : callable, texts -> float32 (n, d) unit rows
+    embedding : Embedding
     records, vectors : Path
         Folders of the stages ingest and embed.
     """
@@ -60,7 +62,7 @@ class Updater:
     params: Params
     pins: Mapping[str, Mapping[str, str | None]]
     scorer: Scorer
-    embed: Callable[[list[str]], NDArray[np.float32]]
+    embedding: Embedding
     records: Path
     vectors: Path
 
@@ -80,12 +82,13 @@ class Updater:
         seed = derived_seed(self.params.project.seed, "update", drifted.language, drifted.window)
         model, tokenizer = self.scorer.loaded
         base = Base(model, tokenizer, self.params.base)
+        order = Order(subset, params, seed, version)
         try:
-            curve = continue_from(base, drifted.parent, Order(subset, params, seed, version), strengths)
+            curve = continue_from(base, drifted.parent, order, strengths)
         except NonFiniteLossError as error:
             raise DataFault(drifted.language, str(error)) from error
         self._choose_and_score(drifted, parent, reference, folder)
-        write_reference(reference, version)
+        write_reference(reference, order)
         origin = Origin(
             drifted.language,
             self.pins["model"],
@@ -101,10 +104,10 @@ class Updater:
 
     def _reference(self, drifted: Drifted) -> tuple[Reference, pa.Table]:
         """Return the window as the new version's reference, under the parent's centroids, and its rows."""
-        window = read_table(drifted.prompts)
+        window = read_window(drifted.language, drifted.prompts, self.embedding)
         centroids = read_array(drifted.parent / "reference" / "centroids.npy")
-        vectors = self.embed(window.column("prompt").to_pylist())
-        return Reference(vectors, assign(vectors, centroids), centroids), window
+        clusters, traits = assign(window.vectors, centroids), window.table.select(TRAITS.names)
+        return Reference(window.vectors, clusters, centroids, traits, window.sessions()), window.table
 
     def _subset(self, drifted: Drifted, reference: Reference, window: pa.Table, folder: Path) -> pa.Table:
         """Select again with the window as target; what the parent was trained on is held. Feedback comes first."""

@@ -5,12 +5,13 @@ of its tests must agree with the words.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from compass_ops.errors import StorageError
-from compass_ops.monitoring.drift import DriftVerdict, LanguageDrift
+from compass_ops.monitoring.drift import DriftVerdict, Finding, LanguageDrift
+from compass_ops.monitoring.measures import DIVERGENCE, STATISTICS
 from compass_ops.storage import read_json
 
 # Besides what a test can say: the window that Production was already updated for.
@@ -20,9 +21,10 @@ VERDICTS = (*get_args(DriftVerdict), ADOPTED)
 # Languages without a verdict file, as the stage's summary names them.
 NO_PRODUCTION, NO_TRAFFIC, FAILED = "no production version", "no window", "failed"
 
-# Names of the figures in the snapshot; `drift` is 1 where drift was found, and its test must fail exactly then.
+# Names of figures in the snapshot; `drift` is 1 where drift was found, and its test must fail exactly then.
 DRIFT_FIGURE = "drift"
-FIGURES = ("statistic", "debiased", "p_value", "p_raw", "n_window", "n_reference", "family")
+COUNTS = ("n_window", "n_reference", "family")
+PARTS = ("value", "effect", "p_value", "p_raw")  # of each statistic: `mmd_effect` and so on
 
 
 @dataclass(frozen=True)
@@ -45,13 +47,13 @@ class Verdict:
     ----------
     judged : Judged
     verdict : str
-        ``drift``, ``no drift``, ``insufficient data`` or ``adopted``.
+        ``drift``, ``unconfirmed``, ``no drift``, ``insufficient data`` or ``adopted``.
     sentence : str
         The verdict in words.
-    statistic, debiased : float or None
-        Jensen-Shannon divergence in nats, raw and less its mean under permutation.
-    p_value, p_raw : float or None
-        Adjusted over all languages, and of this language alone.
+    findings : tuple of Finding
+        Of each statistic; empty where nothing was tested.
+    p_value : float or None
+        Smallest adjusted p-value.
     n_window, n_reference : int
         Rows compared.
     family : int
@@ -61,10 +63,8 @@ class Verdict:
     judged: Judged
     verdict: str
     sentence: str
-    statistic: float | None
-    debiased: float | None
+    findings: tuple[Finding, ...]
     p_value: float | None
-    p_raw: float | None
     n_window: int
     n_reference: int
     family: int
@@ -74,17 +74,30 @@ class Verdict:
         """Whether the window calls for an update."""
         return self.verdict == "drift"
 
+    @property
+    def debiased(self) -> float:
+        """Debiased divergence of clusters in nats; 0 where nothing was tested."""
+        return next((one.effect for one in self.findings if one.statistic == DIVERGENCE), 0.0)
+
 
 def verdict_from(judged: Judged, found: LanguageDrift) -> Verdict:
     """Attach to a finding what it is about."""
+    findings = tuple(
+        replace(
+            one,
+            value=_round(one.value),
+            effect=_round(one.effect),
+            p_value=_rounded(one.p_value),
+            p_raw=_rounded(one.p_raw),
+        )
+        for one in found.findings
+    )
     return Verdict(
         judged,
         found.verdict,
         found.sentence,
-        _rounded(found.statistic),
-        _rounded(found.debiased),
+        findings,
         _rounded(found.p_value),
-        _rounded(found.p_raw),
         found.n_window,
         found.n_reference,
         found.family,
@@ -94,7 +107,7 @@ def verdict_from(judged: Judged, found: LanguageDrift) -> Verdict:
 def adopted_verdict(judged: Judged, rows: tuple[int, int]) -> Verdict:
     """Return the verdict on the window that Production was updated for, which is not tested again."""
     sentence = f"Version {judged.version} was made for this window, so it is not tested against itself."
-    return Verdict(judged, ADOPTED, sentence, None, None, None, None, *rows, 0)
+    return Verdict(judged, ADOPTED, sentence, (), None, *rows, 0)
 
 
 def read_verdict(path: Path) -> Verdict:
@@ -109,6 +122,18 @@ def read_verdict(path: Path) -> Verdict:
     try:
         metadata = snapshot["metadata"]
         figures = _figures(snapshot["metric_results"])
+        findings = tuple(
+            Finding(
+                name,
+                figures[f"{name}_value"],
+                figures[f"{name}_effect"],
+                float(metadata["floors"][name]),
+                figures.get(f"{name}_p_value"),
+                figures.get(f"{name}_p_raw"),
+            )
+            for name in STATISTICS
+            if name in metadata["floors"]
+        )
         judged = Judged(**metadata["judged"])
         verdict, sentence = str(metadata["verdict"]), str(metadata["sentence"])
     except (KeyError, TypeError, AttributeError) as error:
@@ -122,22 +147,17 @@ def read_verdict(path: Path) -> Verdict:
             "delete it and run `dvc repro drift`."
         )
     return Verdict(
-        judged,
-        verdict,
-        sentence,
-        statistic=figures.get("statistic"),
-        debiased=figures.get("debiased"),
-        p_value=figures.get("p_value"),
-        p_raw=figures.get("p_raw"),
-        n_window=int(figures["n_window"]),
-        n_reference=int(figures["n_reference"]),
-        family=int(figures["family"]),
+        judged, verdict, sentence, findings, figures.get("p_value"), *(int(figures[name]) for name in COUNTS)
     )
 
 
 def _rounded(value: float | None) -> float | None:
+    return None if value is None else _round(value)
+
+
+def _round(value: float) -> float:
     # Far below what a permutation test resolves, far above what another machine's logarithm changes.
-    return None if value is None else round(value, 9)
+    return round(value, 9)
 
 
 def _figures(results: Mapping[str, Any]) -> dict[str, Any]:

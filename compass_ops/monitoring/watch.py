@@ -1,53 +1,32 @@
-"""Stage drift: the newest window of each language against the reference of its Production version."""
+"""Stage drift: the newest windows of each language against the reference of its Production version."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from compass_ops.errors import DataFault
-from compass_ops.monitoring.drift import DriftSettings, Histograms, judge, moved_clusters
-from compass_ops.monitoring.report import Evidence, save_html, verdict_snapshot
+from compass_ops.monitoring.comparison import Production, Seen, Watched, see
+from compass_ops.monitoring.drift import DriftSettings, LanguageDrift, judge, unconfirmed
+from compass_ops.monitoring.report import save_html, verdict_snapshot
 from compass_ops.monitoring.traffic import WINDOWS_FILE, window_name
 from compass_ops.monitoring.verdict import (
     FAILED,
     NO_PRODUCTION,
     NO_TRAFFIC,
-    Judged,
     Verdict,
     adopted_verdict,
     read_verdict,
     verdict_from,
 )
-from compass_ops.seeding import generator
-from compass_ops.selection.cluster import assign
-from compass_ops.storage import (
-    file_digest,
-    fresh_folder,
-    read_array,
-    read_json,
-    read_table,
-    tree_digest,
-    write_json,
-)
+from compass_ops.monitoring.windows import Embedding
+from compass_ops.storage import file_digest, fresh_folder, read_json, write_array, write_json
 
 VERDICT_FILE = "verdict.json"
+CLUSTERS_FILE = "clusters.npy"  # of the judged window's rows, under Production's centroids
 REPORT_FILE = "report.html"
 SUMMARY_FILE = "summary.json"
 ALARM_FILE = "drift.json"  # in a version folder: the verdict that led to the version
-
-_LONGEST_EXAMPLE = 160
-
-
-@dataclass(frozen=True)
-class Embedding:
-    """The embedder that windows are seen through: its digest, and texts -> float32 (n, d) unit rows."""
-
-    digest: str
-    embed: Callable[[Sequence[str]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -57,19 +36,6 @@ class WatchSettings:
     drift: DriftSettings
     html_limit: int
     examples: int
-
-
-@dataclass(frozen=True)
-class Seen:
-    """One language's newest window beside the reference: what is judged."""
-
-    judged: Judged
-    folder: Path
-    histograms: Histograms
-    clusters: NDArray[np.int32]
-    prompts: list[str]
-    nearness: NDArray[np.float32]
-    adopted: bool
 
 
 def watch(inputs: Mapping[str, Path], embedding: Embedding, settings: WatchSettings, seed: int, out: Path) -> None:
@@ -88,24 +54,26 @@ def watch(inputs: Mapping[str, Path], embedding: Embedding, settings: WatchSetti
     """
     registry = read_json(inputs["registry"])["languages"]
     names = [str(name) for name in read_json(inputs["windows"] / WINDOWS_FILE)]
-    seen: dict[str, Seen] = {}
+    watched = Watched(settings.drift, settings.examples, seed)
+    seen: dict[str, list[Seen]] = {}
     summary: dict[str, dict[str, Any]] = {}
     for language in _languages(inputs, names, registry):
         try:
-            found = _see(language, inputs, names, registry.get(language, {}), embedding)
+            found = _see(language, inputs, names, registry.get(language, {}), (embedding, watched))
         except DataFault as fault:
             summary[language] = _row(FAILED, fault.reason)
             continue
-        if isinstance(found, Seen):
+        if isinstance(found, list):
             seen[language] = found
         else:
             summary[language] = found
-    verdicts = _verdicts(seen, settings.drift, seed)
+    verdicts = _verdicts(seen, settings.drift)
     with fresh_folder(out) as aside:
         for language, verdict in verdicts.items():
-            snapshot = verdict_snapshot(verdict, _evidence(seen[language], settings), settings.drift)
+            snapshot = verdict_snapshot(verdict, seen[language][0].evidence, settings.drift)
             write_json(aside / language / VERDICT_FILE, snapshot)
-        alarms = {language: _alarm(seen[language], verdict, aside) for language, verdict in verdicts.items()}
+            write_array(aside / language / CLUSTERS_FILE, seen[language][0].clusters)
+        alarms = {language: _alarm(seen[language][0], verdict, aside) for language, verdict in verdicts.items()}
         shown = _write_reports(verdicts, alarms, aside, settings.html_limit)
         for language, verdict in verdicts.items():
             summary[language] = _judged_row(verdict, alarms[language], aside) | {"report": shown.get(language)}
@@ -122,106 +90,43 @@ def _see(
     inputs: Mapping[str, Path],
     names: Sequence[str],
     entry: Mapping[str, Any],
-    embedding: Embedding,
-) -> Seen | dict[str, Any]:
-    """Return what is to be judged, or the row of a language for which there is nothing to judge."""
+    how: tuple[Embedding, Watched],
+) -> list[Seen] | dict[str, Any]:
+    """Return what is to be judged, newest first, or the row of a language for which there is nothing to judge."""
     production, folder = entry.get("production"), inputs["production"] / language
     if production is None:
         return _row(NO_PRODUCTION, "There is no Production version that traffic could have moved away from.")
     files = [inputs["windows"] / name / f"{language}.parquet" for name in reversed(names)]
-    file = next((file for file in files if file.exists()), None)
-    if file is None:
+    files = [file for file in files if file.exists()]
+    if not files:
         return _row(NO_TRAFFIC, "There is no window of this language yet.") | {"version": production["version"]}
-    manifest = read_json(folder / "manifest.json")
-    if manifest["embedder"]["digest"] != embedding.digest:
-        raise DataFault(
-            language,
-            f"Production version {production['version']} was made with embedder {manifest['embedder']['digest']}, "
-            f"windows are now seen through {embedding.digest}: they cannot be compared. Restore the embedder "
-            "(section base of params.yaml), or promote a version made with the new one.",
-        )
-    centroids, counts = _reference(language, folder)
-    prompts = read_table(file).column("prompt").to_pylist()
-    vectors = _embedded(language, prompts, embedding, centroids.shape[1])
-    clusters = assign(vectors, centroids)
-    window = file.parent.name
-    return Seen(
-        judged=Judged(
-            language=language,
-            window=window,
-            version=str(production["version"]),
-            adapter_digest=manifest["digest"],
-            reference_digest=tree_digest(folder / "reference"),
-            embedder_digest=embedding.digest,
-        ),
-        folder=folder,
-        histograms=Histograms(counts, np.bincount(clusters, minlength=len(centroids)).astype(np.int64)),
-        clusters=clusters,
-        prompts=prompts,
-        nearness=(vectors * centroids[clusters]).sum(axis=1),
-        adopted=window == manifest["window"] or window in entry.get("adopted", []),
-    )
+    version = Production(language, folder, entry, read_json(folder / "manifest.json"))
+    return see(version, files[: how[1].drift.persistence], *how)
 
 
-def _reference(language: str, folder: Path) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    files = [folder / "reference" / name for name in ("centroids.npy", "histogram.json")]
-    missing = [file.name for file in files if not file.exists()]
-    if missing:
-        raise DataFault(
-            language,
-            f"the Production version holds no reference ({', '.join(missing)}) to compare with. "
-            "Promote a version trained by this project.",
-        )
-    centroids = read_array(files[0])
-    counts = np.asarray(read_json(files[1])["counts"], dtype=np.int64)
-    if len(counts) != len(centroids):
-        raise DataFault(language, f"its reference has {len(counts)} counts for {len(centroids)} centroids.")
-    return centroids, counts
-
-
-def _embedded(language: str, prompts: Sequence[str], embedding: Embedding, dimension: int) -> NDArray[np.float32]:
-    vectors = embedding.embed(prompts)
-    if vectors.shape != (len(prompts), dimension) or not np.isfinite(vectors).all():
-        raise DataFault(
-            language,
-            f"the embedder gave vectors of shape {vectors.shape}, or such as are not finite, for {len(prompts)} "
-            f"prompts; finite ones of length {dimension} are needed.",
-        )
-    return vectors
-
-
-def _verdicts(seen: Mapping[str, Seen], settings: DriftSettings, seed: int) -> dict[str, Verdict]:
-    """Judge what is not adopted, all languages together."""
-    samples = {language: one.histograms for language, one in seen.items() if not one.adopted}
-    streams = {name: generator(seed, "drift", name, seen[name].judged.window) for name in samples}
-    found = judge(samples, settings, streams)
+def _verdicts(seen: Mapping[str, Sequence[Seen]], settings: DriftSettings) -> dict[str, Verdict]:
+    """Judge what is not adopted, all languages together: the newest windows, then those before them."""
+    rounds: list[dict[str, LanguageDrift]] = []
+    for age in range(settings.persistence):
+        judged = {name: own[age] for name, own in seen.items() if len(own) > age and not own[age].adopted}
+        rounds.append(judge({name: one.compared for name, one in judged.items()}, settings))
     verdicts = {}
-    for language, one in seen.items():
-        if one.adopted:
-            rows = int(one.histograms.window.sum()), int(one.histograms.reference.sum())
-            verdicts[language] = adopted_verdict(one.judged, rows)
+    for language, (newest, *_) in seen.items():
+        if newest.adopted:
+            verdicts[language] = adopted_verdict(newest.judged, newest.compared.rows)
         else:
-            verdicts[language] = verdict_from(one.judged, found[language])
+            verdicts[language] = verdict_from(newest.judged, _confirmed(language, rounds))
     return verdicts
 
 
-def _evidence(one: Seen, settings: WatchSettings) -> Evidence:
-    """Gather what is shown; the examples of a cluster are its most typical prompts."""
-    moved = (
-        ()
-        if min(one.histograms.window.sum(), one.histograms.reference.sum()) == 0
-        else moved_clusters(one.histograms, settings.drift.moved_clusters)
-    )
-    typical = np.argsort(-one.nearness, kind="stable")
-    examples = {}
-    for move in moved:
-        inside = [one.prompts[row] for row in typical if one.clusters[row] == move.cluster]
-        examples[move.cluster] = [_short(prompt) for prompt in list(dict.fromkeys(inside))[: settings.examples]]
-    return Evidence(one.histograms, moved, examples)
-
-
-def _short(prompt: str) -> str:
-    return prompt if len(prompt) <= _LONGEST_EXAMPLE else f"{prompt[: _LONGEST_EXAMPLE - 1]}…"
+def _confirmed(language: str, rounds: Sequence[Mapping[str, LanguageDrift]]) -> LanguageDrift:
+    """Return the newest finding, unconfirmed where a window before it shows no drift or is not there."""
+    newest, seen = rounds[0][language], 0
+    for judged in rounds:
+        if language not in judged or judged[language].verdict != "drift":
+            break
+        seen += 1
+    return unconfirmed(newest, (seen, len(rounds))) if 0 < seen < len(rounds) else newest
 
 
 def _alarm(one: Seen, verdict: Verdict, out: Path) -> Path | None:
@@ -239,7 +144,7 @@ def _write_reports(
 
     def urgency(language: str) -> tuple[bool, bool, float, str]:
         verdict = verdicts[language]
-        return not verdict.drifted, alarms[language] is None, -(verdict.debiased or 0.0), language
+        return not verdict.drifted, alarms[language] is None, -verdict.debiased, language
 
     first = {language for language, verdict in verdicts.items() if verdict.judged.window == window_name(1)}
     worth = [language for language in verdicts if alarms[language] is not None or language in first]
@@ -252,7 +157,7 @@ def _write_reports(
 
 
 def _row(verdict: str, sentence: str) -> dict[str, Any]:
-    empty = ("window", "version", "statistic", "debiased", "p_value", "verdict_digest", "last_alarm", "report")
+    empty = ("window", "version", "findings", "p_value", "verdict_digest", "last_alarm", "report")
     return {"verdict": verdict, "sentence": sentence, **dict.fromkeys(empty)}
 
 
@@ -266,8 +171,7 @@ def _judged_row(verdict: Verdict, alarm: Path | None, out: Path) -> dict[str, An
         "sentence": verdict.sentence,
         "window": verdict.judged.window,
         "version": verdict.judged.version,
-        "statistic": verdict.statistic,
-        "debiased": verdict.debiased,
+        "findings": {one.statistic: {"effect": one.effect, "p_value": one.p_value} for one in verdict.findings},
         "p_value": verdict.p_value,
         "n_window": verdict.n_window,
         "n_reference": verdict.n_reference,

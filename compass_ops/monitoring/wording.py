@@ -1,37 +1,64 @@
 """Drift verdicts in words: one sentence with the figures that decided."""
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-def drift_sentence(
-    drifted: bool,
-    effect_nats: tuple[float, float],
-    test: tuple[float, float, int],
-    largest: tuple[int, float, float] | None,
-) -> str:
+from compass_ops.monitoring.measures import DIVERGENCE, MIX, MMD, NOVELTY
+
+if TYPE_CHECKING:
+    from compass_ops.monitoring.drift import ClusterMove, Finding
+
+_EFFECTS = {
+    DIVERGENCE: "debiased divergence of clusters {effect:.4f} nats (floor {floor:g})",
+    MMD: "debiased MMD {effect:.5f} (floor {floor:g})",
+    NOVELTY: "{value:.1%} new, {effect:.2f} times the reference's share (floor {floor:g})",
+    MIX: "debiased divergence of scripts {effect:.4f} nats (floor {floor:g})",
+}
+
+
+def finding_sentence(findings: Sequence["Finding"], alpha: float, family: int, moved: Sequence["ClusterMove"]) -> str:
     """Say what a tested window showed.
 
     Parameters
     ----------
-    drifted : bool
-    effect_nats : (debiased divergence, floor)
-    test : (adjusted p-value, alpha, languages tested together)
-    largest : (cluster, share before, share after), or None if no share changed
+    findings : sequence of Finding, not empty, with p-values
+    alpha : float
+    family : int
+        Languages tested together.
+    moved : sequence of ClusterMove, largest first
     """
-    debiased, floor = effect_nats
-    p_value, alpha, family = test
-    figures = f"debiased divergence {debiased:.4f} nats (floor {floor:g}), p {p_value:.3g} over {counted(family)}"
-    if drifted:
-        return f"What is asked has shifted: {figures}, at or below {alpha:g}{_largest(largest)}."
-    if p_value <= alpha:
-        return f"A shift too small to act on: {figures}{_largest(largest)}."
-    return f"No sign of a shift: {figures}, above {alpha:g}."
+    significant = [finding for finding in findings if (finding.p_value or 0.0) <= alpha]
+    alarming = [finding for finding in significant if finding.alarms(alpha)]
+    over = f"over {counted(family)}"
+    if alarming:
+        figures = "; ".join(map(_figures, alarming))
+        return f"What is asked has shifted: {figures}; at or below {alpha:g} {over}{_largest(moved)}."
+    if significant:
+        figures = "; ".join(map(_figures, significant))
+        return f"A shift too small to act on: {figures} {over}{_largest(moved)}."
+    least = min(findings, key=lambda finding: finding.p_value or 0.0)
+    return f"No sign of a shift: smallest p {least.p_value:.3g} ({least.statistic}) {over}, above {alpha:g}."
 
 
-def insufficient_sentence(rows: tuple[int, int], minimum: tuple[int, int]) -> str:
-    """Say which sample is too small: rows and minimum of (window, reference)."""
+def threshold_sentence(divergence: float, threshold: float) -> str:
+    """Say how a divergence in nats lies to a fixed threshold."""
+    side = "above" if divergence > threshold else "not above"
+    return f"The divergence of clusters is {divergence:.4f} nats, {side} the fixed threshold {threshold:g}; no test."
+
+
+def insufficient_sentence(
+    rows: tuple[int, int], minimum: tuple[int, int], sessions: tuple[int, int], least_sessions: int
+) -> str:
+    """Say which sample is too small: rows, least rows and sessions of (window, reference)."""
+    names = ("window", "reference")
     short = [
         f"the {name} has {have} rows, {least} are needed"
-        for name, have, least in zip(("window", "reference"), rows, minimum, strict=True)
+        for name, have, least in zip(names, rows, minimum, strict=True)
         if have < max(1, least)
+    ] or [
+        f"the {name} has {have} sessions, {least_sessions} are needed"
+        for name, have in zip(names, sessions, strict=True)
+        if have < least_sessions
     ]
     return f"Too little to judge: {'; '.join(short)}."
 
@@ -41,9 +68,14 @@ def counted(languages: int) -> str:
     return f"{languages} language" + ("" if languages == 1 else "s")
 
 
-def _largest(move: tuple[int, float, float] | None) -> str:
-    if move is None:
+def _figures(finding: "Finding") -> str:
+    effect = _EFFECTS[finding.statistic].format(effect=finding.effect, floor=finding.floor, value=finding.value)
+    return f"{effect}, p {finding.p_value:.3g}"
+
+
+def _largest(moved: Sequence["ClusterMove"]) -> str:
+    if not moved:
         return ""
-    cluster, before, after = move
-    verb = "rose" if after > before else "fell"
-    return f"; the share of cluster {cluster} {verb} from {before:.1%} to {after:.1%}"
+    most = moved[0]
+    verb = "rose" if most.after > most.before else "fell"
+    return f"; the share of cluster {most.cluster} {verb} from {most.before:.1%} to {most.after:.1%}"

@@ -18,7 +18,8 @@ from compass_ops.seeding import derived_seed, generator
 from compass_ops.storage import read_table, write_array, write_json, write_table
 from compass_ops.training.adapter import WEIGHTS, AdaptedModel, attach, detach, new_adapter, save_adapter, weights_of
 from compass_ops.training.batches import Example, encode
-from compass_ops.training.ewc import ewc_term, fisher_diagonal, normalised
+from compass_ops.training.ewc import ewc_term, normalised
+from compass_ops.training.fisher import fisher_diagonal
 from compass_ops.training.recipe import schedule_from
 from compass_ops.training.replay import choose_anchors, replay_term
 from compass_ops.training.train import CurvePoint, LossTerm, Run, Watch, train, unwatched
@@ -66,11 +67,15 @@ class Reference:
     vectors : float32 (n, d), unit rows: what people of the language asked.
     clusters : int32 (n,): the centroid of each.
     centroids : float32 (K, d).
+    traits : table (n rows) of ``corpus.traits.TRAITS``: what the texts are made of.
+    sessions : int64 (n,): equal for rows that were asked in one session.
     """
 
     vectors: NDArray[np.float32]
     clusters: NDArray[np.int32]
     centroids: NDArray[np.float32]
+    traits: pa.Table
+    sessions: NDArray[np.int64]
 
     def counts(self) -> NDArray[np.int64]:
         """Return int64 (K,): rows per cluster."""
@@ -91,7 +96,7 @@ def train_new(base: Base, order: Order) -> list[CurvePoint]:
 def make_version(base: Base, order: Order, reference: Reference, origin: Origin) -> list[CurvePoint]:
     """Train a fresh adapter and write its whole version folder, the manifest last."""
     curve = train_new(base, order)
-    write_reference(reference, order.folder)
+    write_reference(reference, order)
     write_manifest(order.folder, origin)
     return curve
 
@@ -115,11 +120,23 @@ def continue_from(base: Base, parent: Path, order: Order, strengths: tuple[float
     return curve
 
 
-def write_reference(reference: Reference, folder: Path) -> None:
-    """Write what drift is judged against: centroids, histogram and vectors."""
-    write_array(folder / "reference" / "centroids.npy", reference.centroids)
-    write_array(folder / "reference" / "vectors.npy", reference.vectors)
-    write_json(folder / "reference" / "histogram.json", {"counts": reference.counts().tolist()})
+def write_reference(reference: Reference, order: Order) -> None:
+    """Write what drift is judged against: centroids, the histogram of all rows, and the rows in two parts.
+
+    ``fitting.npy`` holds the vectors that bandwidth and novelty radius are fitted on (``fitting_share`` of the
+    sessions, at least one), ``vectors.npy`` and ``rows.parquet`` the rows that windows are compared with. Fitted on
+    the rows that are compared, the novelty test alarms without drift (DESIGN.md 6).
+    """
+    folder, rng = order.folder / "reference", generator(order.seed, "reference")
+    sessions = rng.permutation(np.unique(reference.sessions))
+    apart = sessions[: max(1, round(order.params.fitting_share * len(sessions)))]
+    fitting = np.isin(reference.sessions, apart)
+    write_array(folder / "centroids.npy", reference.centroids)
+    write_json(folder / "histogram.json", {"counts": reference.counts().tolist()})
+    write_array(folder / "fitting.npy", reference.vectors[fitting])
+    write_array(folder / "vectors.npy", reference.vectors[~fitting])
+    rows = reference.traits.append_column("session", pa.array(reference.sessions))
+    write_table(folder / "rows.parquet", rows.filter(pa.array(~fitting)))
 
 
 def _ecda_terms(
@@ -149,7 +166,8 @@ def _write(base: Base, model: AdaptedModel, order: Order, seen: pa.Table) -> Non
     size = max(params.anchor_min, round(params.anchor_share * seen.num_rows))
     anchors = choose_anchors(seen.column("cluster").to_numpy(), size, rng)
     rows = np.sort(rng.choice(seen.num_rows, min(params.fisher_rows, seen.num_rows), replace=False))
-    fisher = fisher_diagonal(model, base.examples(seen.take(pa.array(rows))), base.pad_id)
+    examples = base.examples(seen.take(pa.array(rows)))
+    fisher = fisher_diagonal(model, examples, base.pad_id, params.schedule.batch_rows)
     save_adapter(model, folder / "adapter")
     save_file(fisher, folder / FISHER)
     write_table(folder / ANCHORS, seen.take(pa.array(anchors)))

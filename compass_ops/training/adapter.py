@@ -120,6 +120,11 @@ def _saved_name(name: str) -> str:
     return name.replace(".default", "").replace("lora_magnitude_vector.weight", "lora_magnitude_vector")
 
 
+def is_magnitude(name: str) -> bool:
+    """Tell whether a weight of this name is one of DoRA's magnitude vectors."""
+    return name.endswith("lora_magnitude_vector")
+
+
 def interpolate(old: Weights, new: Weights, alpha: float) -> Weights:
     """Return (1 - alpha) old + alpha new, factor by factor.
 

@@ -1,36 +1,12 @@
-"""Elastic weight consolidation on an adapter: the Fisher diagonal and the quadratic penalty."""
+"""Elastic weight consolidation on an adapter: the normalised Fisher diagonal and the quadratic penalty."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import nn
 
 from compass_ops.training.adapter import AdaptedModel, Weights, trainable_parameters
-from compass_ops.training.batches import Example, collate
 from compass_ops.training.train import LossTerm
-
-
-def fisher_diagonal(model: AdaptedModel, examples: Sequence[Example], pad_id: int) -> Weights:
-    """Estimate the diagonal of the empirical Fisher information of the adapter's weights.
-
-    F_i = mean over examples of (d log p(completion | prompt) / d theta_i)^2, gradients per example
-    (Kirkpatrick et al. 2017, arXiv 1612.00796, with the observed completion for y: the "empirical" Fisher).
-
-    Returns
-    -------
-    dict of name to float32 tensor, the shapes of the adapter's weights; values >= 0.
-    """
-    parameters = trainable_parameters(model)
-    totals = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
-    device = next(iter(parameters.values())).device
-    for example in examples:
-        batch = {name: tensor.to(device) for name, tensor in collate([example], pad_id).items()}
-        scored = (batch["labels"][:, 1:] >= 0).sum()
-        log_likelihood = -model(**batch).loss * scored
-        gradients = torch.autograd.grad(log_likelihood, list(parameters.values()))
-        for name, gradient in zip(parameters, gradients, strict=True):
-            totals[name] += gradient.float() ** 2
-    return {name: (total / len(examples)).cpu() for name, total in totals.items()}
 
 
 def normalised(fisher: Mapping[str, torch.Tensor]) -> Weights:

@@ -2,28 +2,59 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from compass_ops.corpus.traits import text_traits
 from compass_ops.errors import StorageError
-from compass_ops.monitoring.drift import DriftSettings, Histograms, judge
-from compass_ops.monitoring.report import Evidence, save_html, verdict_snapshot
+from compass_ops.monitoring.drift import Compared, DriftSettings, Histograms, is_enough, judge
+from compass_ops.monitoring.evidence import Evidence, described
+from compass_ops.monitoring.measures import STATISTICS, Sample, fit_lens, measure
+from compass_ops.monitoring.report import save_html, verdict_snapshot
 from compass_ops.monitoring.verdict import Judged, Verdict, adopted_verdict, read_verdict, verdict_from
 from compass_ops.storage import file_digest, read_json, write_json
 
-SETTINGS = DriftSettings(199, 0.05, 0.01, 50, 50, 3)
+SETTINGS = DriftSettings(
+    correction="max-t",
+    permutations=199,
+    alpha=0.05,
+    effect_floor_nats=0.01,
+    mmd_floor=0.001,
+    novelty_floor=2.0,
+    fixed_threshold_nats=0.1,
+    persistence=1,
+    minimum_window=50,
+    minimum_reference=50,
+    minimum_sessions=20,
+    random_features=16,
+    novelty_quantile=0.95,
+    moved_clusters=3,
+)
 JUDGED = Judged("sw", "0002", "1", "a" * 64, "b" * 64, "c" * 64)
 HOSTILE = """</script><script>document.title='broken in'</script><img src="http://evil.example/x.png" onerror=1>"""
 
 
+def _sample(counts: list[int]) -> Sample:
+    clusters = np.repeat(np.arange(4), counts)
+    return Sample(np.eye(4, dtype=np.float32)[clusters], np.array(["LATIN"] * len(clusters)), np.arange(len(clusters)))
+
+
 def _judged(window: list[int]) -> tuple[Verdict, Evidence]:
+    before, after, rng = _sample([200, 100, 50, 50]), _sample(window), np.random.default_rng(1)
     histograms = Histograms(np.array([200, 100, 50, 50]), np.array(window))
-    found = judge({"sw": histograms}, SETTINGS, {"sw": np.random.default_rng(1)})["sw"]
+    sessions = len(after.blocks), len(before.blocks)
+    measured = None
+    if is_enough(sessions, sessions, SETTINGS):
+        centroids = np.eye(4, dtype=np.float32)
+        measured = measure(before, after, fit_lens(centroids, centroids, (16, 0.95), rng), 199, rng)
+    found = judge({"sw": Compared(histograms, sessions, measured)}, SETTINGS)["sw"]
     examples = {move.cluster: [HOSTILE, "ما العملة في مصر؟"] for move in found.moved}
-    return verdict_from(JUDGED, found), Evidence(histograms, found.moved, examples)
+    descriptions = described(text_traits(["abc 1", "def"]), text_traits(["ما العملة في مصر؟"] * 4))
+    return verdict_from(JUDGED, found), Evidence(histograms, found.moved, examples, descriptions)
 
 
 CASES = {"drift": [20, 20, 100, 20], "no drift": [80, 40, 20, 20], "insufficient data": [1, 0, 0, 0]}
@@ -54,16 +85,39 @@ def _statuses(snapshot: dict[str, object]) -> dict[str, str]:
 
 def test_evidently_reads_the_verdict_back_with_its_tests() -> None:
     drifted = verdict_snapshot(*_judged(CASES["drift"]), SETTINGS)
-    assert _statuses(drifted) == {
-        "drift": "FAIL",
-        "p_value": "WARNING",
-        "debiased": "WARNING",
-        "n_window": "SUCCESS",
-        "n_reference": "SUCCESS",
-    }
+    expected = {"drift": "FAIL", "n_window": "SUCCESS", "n_reference": "SUCCESS", "p_value": "WARNING"}
+    for name in ("divergence", "mmd"):
+        expected |= {f"{name}_effect": "WARNING", f"{name}_p_value": "WARNING"}
+    for name in ("novelty", "mix"):
+        expected |= {f"{name}_effect": "SUCCESS", f"{name}_p_value": "SUCCESS"}
+    assert _statuses(drifted) == expected
     assert set(_statuses(verdict_snapshot(*_judged(CASES["no drift"]), SETTINGS)).values()) == {"SUCCESS"}
     too_few = verdict_snapshot(*_judged(CASES["insufficient data"]), SETTINGS)
     assert _statuses(too_few) == {"n_window": "WARNING", "n_reference": "SUCCESS"}
+
+
+def test_every_statistic_is_a_metric_with_value_effect_and_both_p_values() -> None:
+    snapshot = verdict_snapshot(*_judged(CASES["drift"]), SETTINGS)
+    results = snapshot["metric_results"].values()
+    named = {result["metric_value_location"]["metric"]["params"]["name"] for result in results}
+    parts = {f"{name}_{part}" for name in STATISTICS for part in ("value", "effect", "p_value", "p_raw")}
+    assert named == parts | {"drift", "p_value", "n_window", "n_reference", "family"}
+
+
+def test_descriptions_hold_for_every_script() -> None:
+    table = {one.name: (one.before, one.after) for one in described(text_traits(["abc 1"]), text_traits(["ሰላም ነው 12"]))}
+    assert table["Characters, median"] == ("5", "9")
+    assert table["Share of letters, mean"] == ("75.0%", "71.4%")
+    assert table["Rows in LATIN letters"] == ("100.0%", "0.0%")
+    assert table["Rows in ETHIOPIC letters"] == ("0.0%", "100.0%")
+
+
+def test_an_unconfirmed_shift_survives_the_snapshot_and_calls_for_nothing(tmp_path: Path) -> None:
+    verdict, evidence = _judged(CASES["drift"])
+    waiting = replace(verdict, verdict="unconfirmed")
+    write_json(tmp_path / "verdict.json", verdict_snapshot(waiting, evidence, SETTINGS))
+    assert read_verdict(tmp_path / "verdict.json") == waiting
+    assert not waiting.drifted
 
 
 def test_the_same_verdict_is_the_same_bytes_in_another_process(tmp_path: Path) -> None:
@@ -128,7 +182,7 @@ def test_a_prompt_cannot_leave_its_string(tmp_path: Path) -> None:
     plain, hostile = tmp_path / "plain.html", tmp_path / "hostile.html"
     verdict, evidence = _judged(CASES["drift"])
     save_html(verdict_snapshot(verdict, evidence, SETTINGS), hostile)
-    save_html(verdict_snapshot(verdict, Evidence(evidence.histograms, evidence.moved, {}), SETTINGS), plain)
+    save_html(verdict_snapshot(verdict, replace(evidence, examples={}), SETTINGS), plain)
     pages = {}
     for path in (plain, hostile):
         pages[path] = _Page()

@@ -1,5 +1,6 @@
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from compass_ops.monitoring.traffic import (
     simulated_traffic,
     write_traffic,
 )
+from compass_ops.monitoring.windows import Embedding, read_window
 from compass_ops.storage import file_digests, read_json, read_table, write_table
 
 FIELDS = {"time": "at", "language": "lang", "prompt": "q", "session": "chat", "label": "right"}
@@ -88,15 +90,20 @@ def _line(number: int, language: str, **other: object) -> str:
     return json.dumps({"at": f"2026-01-01T00:00:{number:02d}Z", "lang": language, "q": f"q{number}"} | other)
 
 
-def _log(folder: Path, lines: list[str]) -> LogSettings:
+def settings(rows: int = 5, hours: float | None = None, files: tuple[str, ...] = ("*.jsonl",)) -> LogSettings:
+    return LogSettings(files, FIELDS, rows, hours)
+
+
+def _log(folder: Path, lines: list[str], rows: int = 5, hours: float | None = None) -> LogSettings:
+    folder.mkdir(exist_ok=True)
     (folder / "log.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-    return LogSettings(("*.jsonl",), FIELDS)
+    return settings(rows, hours)
 
 
 def test_windows_are_counts_in_the_order_of_the_log(tmp_path: Path) -> None:
     lines = [_line(number, "sw" if number % 3 else "id") for number in range(20)]
     lines[5] = _line(59, "sw")  # late by its clock: the order of the log decides
-    traffic = logged_traffic(_log(tmp_path, lines), "0002", 5, LANGUAGES, tmp_path)
+    traffic = logged_traffic(_log(tmp_path, lines), "0002", LANGUAGES, tmp_path)
     prompts = {
         (name, language): table.column("prompt").to_pylist()
         for name, tables in traffic.windows.items()
@@ -112,14 +119,14 @@ def test_windows_are_counts_in_the_order_of_the_log(tmp_path: Path) -> None:
 
 def test_appending_to_the_log_changes_no_window(tmp_path: Path) -> None:
     lines = [_line(number, "sw") for number in range(12)]
-    before = logged_traffic(_log(tmp_path, lines), "0002", 5, LANGUAGES, tmp_path)
-    after = logged_traffic(_log(tmp_path, [*lines, *lines]), "0002", 5, LANGUAGES, tmp_path)
+    before = logged_traffic(_log(tmp_path, lines), "0002", LANGUAGES, tmp_path)
+    after = logged_traffic(_log(tmp_path, [*lines, *lines]), "0002", LANGUAGES, tmp_path)
     assert all(after.windows[name]["sw"].equals(before.windows[name]["sw"]) for name in ("0001", "0002"))
 
 
 def test_sessions_labels_and_times_are_kept(tmp_path: Path) -> None:
     lines = [_line(0, "SW", chat=7, right="Nairobi"), _line(1, "swh", at=1767225601.5)]
-    table = logged_traffic(_log(tmp_path, lines), "0001", 2, LANGUAGES, tmp_path).windows["0001"]["sw"]
+    table = logged_traffic(_log(tmp_path, lines, 2), "0001", LANGUAGES, tmp_path).windows["0001"]["sw"]
     assert table.column("session").to_pylist() == ["7", None]
     assert table.column("completion").to_pylist() == ["Nairobi", ""]
     assert table.column("time").to_pylist() == ["2026-01-01T00:00:00+00:00", "2026-01-01T00:00:01.500000+00:00"]
@@ -141,7 +148,7 @@ def test_malformed_rows_are_kept_aside_with_their_reasons(tmp_path: Path) -> Non
         (_line(1, "sw", q="\ud800"), "not valid Unicode"),
     ]
     lines = [line for line, _ in faults] + [_line(2, "sw"), _line(3, "sw")]
-    traffic = logged_traffic(_log(tmp_path, lines), "0001", 2, LANGUAGES, tmp_path)
+    traffic = logged_traffic(_log(tmp_path, lines, 2), "0001", LANGUAGES, tmp_path)
     assert [reject.row for reject in traffic.rejects] == list(range(1, len(faults) + 1))
     for reject, (_, reason) in zip(traffic.rejects, faults, strict=True):
         assert reason in reject.reason
@@ -154,25 +161,80 @@ def test_malformed_rows_are_kept_aside_with_their_reasons(tmp_path: Path) -> Non
 def test_a_parquet_log(tmp_path: Path) -> None:
     rows = [json.loads(_line(number, "id")) for number in range(4)]
     write_table(tmp_path / "log.parquet", pa.Table.from_pylist(rows))
-    traffic = logged_traffic(LogSettings(("*.parquet",), FIELDS), "0001", 4, LANGUAGES, tmp_path)
+    traffic = logged_traffic(settings(rows=4, files=("*.parquet",)), "0001", LANGUAGES, tmp_path)
     assert traffic.windows["0001"]["id"].column("prompt").to_pylist() == ["q0", "q1", "q2", "q3"]
 
 
 def test_a_log_without_a_complete_window(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match="must be at most 0000"):
-        logged_traffic(_log(tmp_path, [_line(1, "sw")]), "0001", 5, LANGUAGES, tmp_path)
+        logged_traffic(_log(tmp_path, [_line(1, "sw")]), "0001", LANGUAGES, tmp_path)
     (tmp_path / "log.jsonl").write_text("")
     with pytest.raises(ParamsError, match="must be at most 0000"):
-        logged_traffic(LogSettings(("*.jsonl",), FIELDS), "0001", 5, LANGUAGES, tmp_path)
+        logged_traffic(settings(), "0001", LANGUAGES, tmp_path)
 
 
 def test_a_log_whose_fields_are_named_otherwise(tmp_path: Path) -> None:
-    settings = _log(tmp_path, [_line(number, "sw") for number in range(9)])
+    log = _log(tmp_path, [_line(number, "sw") for number in range(9)])
     with pytest.raises(SourceError, match=r"none of the 9 rows .* prompt is missing: .*'question'"):
-        logged_traffic(LogSettings(settings.files, FIELDS | {"prompt": "question"}), "0001", 5, LANGUAGES, tmp_path)
+        logged_traffic(replace(log, fields=FIELDS | {"prompt": "question"}), "0001", LANGUAGES, tmp_path)
 
 
 def test_no_window_yet_needs_no_log(tmp_path: Path) -> None:
-    assert logged_traffic(LogSettings(("*.jsonl",), FIELDS), "0000", 5, LANGUAGES, tmp_path).windows == {}
+    assert logged_traffic(settings(), "0000", LANGUAGES, tmp_path).windows == {}
     with pytest.raises(SourceError, match="no file matches"):
-        logged_traffic(LogSettings(("*.jsonl",), FIELDS), "0001", 5, LANGUAGES, tmp_path)
+        logged_traffic(settings(), "0001", LANGUAGES, tmp_path)
+
+
+def _prompts(traffic: Traffic) -> dict[str, dict[str, list[str]]]:
+    return {
+        name: {language: table.column("prompt").to_pylist() for language, table in tables.items()}
+        for name, tables in traffic.windows.items()
+    }
+
+
+def test_windows_of_hours_are_shared_and_late_rows_go_to_the_next(tmp_path: Path) -> None:
+    days = ["2026-01-01T09:00Z", "2026-01-02T23:00Z", "2026-01-03T01:00Z", "2026-01-01T10:00Z", "2026-01-05T00:00Z"]
+    lines = [_line(number, "sw" if number != 1 else "id", at=day) for number, day in enumerate(days)]
+    traffic = logged_traffic(_log(tmp_path, lines, hours=48), "0002", LANGUAGES, tmp_path)
+    assert _prompts(traffic) == {"0001": {"id": ["q1"], "sw": ["q0"]}, "0002": {"sw": ["q2", "q3"]}}
+    with pytest.raises(ParamsError, match="must be at most 0002"):
+        logged_traffic(_log(tmp_path, lines, hours=48), "0003", LANGUAGES, tmp_path)
+
+
+def test_a_window_of_hours_never_changes_once_it_is_complete(tmp_path: Path) -> None:
+    lines = [_line(number, "sw", at=f"2026-01-{number + 1:02d}T12:00Z") for number in range(6)]
+    before = logged_traffic(_log(tmp_path, lines, hours=24), "0003", LANGUAGES, tmp_path)
+    late = [*lines, _line(40, "sw", at="2026-01-01T00:00Z"), _line(41, "id", at="2025-12-01T00:00Z")]
+    after = logged_traffic(_log(tmp_path, late, hours=24), "0003", LANGUAGES, tmp_path)
+    assert _prompts(after) == _prompts(before)
+
+
+def test_a_clock_far_ahead_is_rejected(tmp_path: Path) -> None:
+    lines = [_line(0, "sw"), _line(1, "sw", at="2199-01-01T00:00Z"), _line(2, "sw", at="2026-01-02T00:00Z")]
+    traffic = logged_traffic(_log(tmp_path, lines, hours=1), "0001", LANGUAGES, tmp_path)
+    assert [reject.row for reject in traffic.rejects] == [2]
+    assert "windows after the first request, at most 9999" in traffic.rejects[0].reason
+
+
+def _embed(texts: Sequence[str]) -> np.ndarray[Any, Any]:
+    return np.array([[len(text), 1.0] for text in texts], np.float32)
+
+
+def test_without_text_nothing_that_was_written_is_kept(tmp_path: Path) -> None:
+    secret = "simba mkubwa"
+    lines = [
+        _line(number, "sw", q=f"{secret} {number}", right=secret, chat=f"{secret} {number // 2}") for number in range(4)
+    ]
+    lines += [_line(5, secret), _line(6, "sw", q=[secret]), f"broken {secret}", _line(7, "sw", at=secret)]
+    traffic = logged_traffic(_log(tmp_path / "log", lines, 4), "0001", LANGUAGES, tmp_path / "log")
+    embedding = Embedding("e" * 64, _embed)
+    write_traffic(traffic, tmp_path / "out", embedding)
+    written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert not [path for path, content in written.items() if b"simba" in content]
+    table = read_table(tmp_path / "out" / "0001" / "sw.parquet")
+    assert table.column("prompt").to_pylist() == [""] * 4
+    assert table.column("session").to_pylist() == ["0", "0", "1", "1"]
+    assert table.column("script").to_pylist() == ["LATIN"] * 4
+    window = read_window("sw", tmp_path / "out" / "0001" / "sw.parquet", embedding)
+    assert window.vectors[:, 0].tolist() == [14.0] * 4
+    assert read_table(tmp_path / "out" / "rejects.parquet").num_rows == 4

@@ -1,5 +1,6 @@
 """One drifted language from window to candidate, on a tiny model: what is selected, what is scored, what is left."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +9,14 @@ import pytest
 from numpy.typing import NDArray
 
 from compass_ops.corpus.records import to_table
+from compass_ops.corpus.traits import session_numbers, text_traits
 from compass_ops.errors import DataFault
 from compass_ops.evaluation.score import ScoreSettings
 from compass_ops.evaluation.scorer import Scorer
 from compass_ops.model_files import folder_entry
+from compass_ops.monitoring.traffic import with_request_columns
 from compass_ops.monitoring.update import Drifted, Updater
+from compass_ops.monitoring.windows import Embedding
 from compass_ops.params import Params, load_params
 from compass_ops.registry.versions import verify_version
 from compass_ops.selection.choose import Rows, with_reasons
@@ -40,7 +44,7 @@ def records(role: str, language: str, topic: str, rows: int, answered: bool = Tr
     ]  # fmt: skip
 
 
-def embed(texts: list[str]) -> NDArray[np.float32]:
+def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     return CENTROIDS[[TOPICS[text.split()[0]] for text in texts]]
 
 
@@ -57,7 +61,9 @@ class World:
         entry = folder_entry(Path("base"), root)
         self.pins = {"model": entry.as_json(), "embedder": entry.as_json()}
         scorer = Scorer(entry, root, ScoreSettings(" ", 64, 512), root / "memo")
-        self.updater = Updater(params, self.pins, scorer, embed, root / "ingest", root / "embed")
+        self.updater = Updater(
+            params, self.pins, scorer, Embedding(entry.digest, embed), root / "ingest", root / "embed"
+        )
         self.parent = root / "production" / "sw"
         own = to_table(records("own", "sw", "day", 16))
         subset = with_reasons(Rows(own, np.zeros(16, np.int32)), ["own data"] * 16)
@@ -66,7 +72,7 @@ class World:
         make_version(
             Base(model, tokenizer, params.base),
             Order(subset, params.train, 0, self.parent),
-            Reference(CENTROIDS[asked], asked, CENTROIDS),
+            Reference(CENTROIDS[asked], asked, CENTROIDS, text_traits(["day?"] * 30), session_numbers([None] * 30)),
             Origin(
                 "sw",
                 self.pins["model"],
@@ -84,7 +90,7 @@ class World:
 
     def window(self, rows: list[dict[str, Any]]) -> Drifted:
         file = self.root / "traffic" / "0002" / "sw.parquet"
-        write_table(file, to_table(rows))
+        write_table(file, with_request_columns(to_table(rows)))
         return Drifted("sw", "0002", file, self.parent)
 
 

@@ -50,9 +50,11 @@ def small(params: dict[str, Any]) -> None:
     params["traffic"] = {
         "until": f"{SHIFT:04}",
         "window_rows": WINDOW,
+        "keep_text": True,
         "origin": {
             "kind": "log",
             "files": ["data/log.jsonl"],
+            "window_hours": None,
             "fields": {name: name for name in ("time", "language", "prompt")},
         },
     }

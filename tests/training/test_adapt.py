@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from compass_ops.corpus.records import to_table
+from compass_ops.corpus.traits import session_numbers, text_traits
 from compass_ops.errors import ModelError
 from compass_ops.model_files import folder_entry
 from compass_ops.sections import BaseParams, FolderModel, ScheduleParams, TrainParams
@@ -35,6 +36,7 @@ PARAMS = TrainParams(
     fisher_rows=6,
     anchor_share=0.25,
     anchor_min=4,
+    fitting_share=0.25,
 )
 
 
@@ -134,11 +136,34 @@ def test_an_adapter_of_another_base_is_refused(base: Base, tmp_path: Path) -> No
         )
 
 
-def test_the_reference_is_written_with_its_histogram(tmp_path: Path) -> None:
-    vectors = np.eye(3, dtype=np.float32)[[0, 0, 2]]
-    write_reference(Reference(vectors, np.array([0, 0, 2], np.int32), np.eye(3, dtype=np.float32)), tmp_path)
-    assert read_json(tmp_path / "reference" / "histogram.json") == {"counts": [2, 0, 1]}
-    assert np.array_equal(read_array(tmp_path / "reference" / "vectors.npy"), vectors)
+def _written(folder: Path, sessions: list[str | None]) -> tuple[np.ndarray, np.ndarray, pa.Table]:
+    rows = len(sessions)
+    vectors = np.eye(rows, dtype=np.float32)
+    clusters = np.arange(rows, dtype=np.int32) % 3
+    traits = text_traits([f"question {row}" for row in range(rows)])
+    reference = Reference(vectors, clusters, vectors[:3], traits, session_numbers(sessions))
+    write_reference(reference, Order(subset(), PARAMS, 0, folder))
+    parts = [read_array(folder / "reference" / f"{name}.npy") for name in ("fitting", "vectors")]
+    return parts[0], parts[1], read_table(folder / "reference" / "rows.parquet")
+
+
+def test_what_is_fitted_on_and_what_is_compared_are_apart(tmp_path: Path) -> None:
+    fitting, vectors, rows = _written(tmp_path, [None] * 20)
+    assert (len(fitting), len(vectors), rows.num_rows) == (5, 15, 15)
+    assert (fitting @ vectors.T == 0).all()
+    assert np.concatenate([fitting, vectors]).sum(axis=0).tolist() == [1.0] * 20
+    assert read_json(tmp_path / "reference" / "histogram.json") == {"counts": [7, 7, 6]}, "of all rows: the gate's"
+    assert rows.column_names == ["script", "characters", "letters", "digits", "session"]
+
+
+def test_no_session_is_on_both_sides(tmp_path: Path) -> None:
+    names = [f"s{row // 5}" for row in range(20)]
+    fitting, vectors, rows = _written(tmp_path, list(names))
+    assert len(fitting) == 5
+    apart = {names[int(row)] for row in fitting.argmax(axis=1)}
+    assert len(apart) == 1
+    assert apart.isdisjoint(names[int(row)] for row in vectors.argmax(axis=1))
+    assert np.unique(rows.column("session").to_numpy()).size == 3
 
 
 def test_dora_trains_through_the_same_code(base: Base, tmp_path: Path) -> None:

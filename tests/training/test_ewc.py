@@ -1,4 +1,4 @@
-"""Fisher diagonal and penalty against hand-computed values and a slow oracle."""
+"""Normalisation and penalty against hand-computed values."""
 
 from pathlib import Path
 
@@ -8,30 +8,8 @@ import torch
 from compass_ops.model_files import folder_entry
 from compass_ops.training.adapter import new_adapter, trainable_parameters, weights_of
 from compass_ops.training.base import load_base
-from compass_ops.training.batches import encode
-from compass_ops.training.ewc import ewc_term, fisher_diagonal, normalised
+from compass_ops.training.ewc import ewc_term, normalised
 from tests.tiny_models import save_tiny_model
-
-
-def test_fisher_is_the_mean_of_squared_per_example_gradients_of_the_log_likelihood(tmp_path: Path) -> None:
-    base, tokenizer = load_base(folder_entry(save_tiny_model("llama", tmp_path), tmp_path), tmp_path)
-    model = new_adapter(base, {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "v_proj"]}, seed=0).eval()
-    examples = encode(tokenizer, [("Which day?", "Tuesday"), ("Jaká měna?", "koruna"), ("Q", "A")], " ", 40)
-    fisher = fisher_diagonal(model, examples, tokenizer.pad_token_id)
-
-    parameters = trainable_parameters(model)
-    expected = {name: torch.zeros_like(p) for name, p in parameters.items()}
-    for example in examples:
-        logits = model(torch.tensor([example.input_ids])).logits[0].log_softmax(-1)
-        answer = range(max(1, example.prompt_tokens), len(example.input_ids))
-        log_likelihood = sum(logits[place - 1, example.input_ids[place]] for place in answer)
-        model.zero_grad()
-        log_likelihood.backward()
-        for name, parameter in parameters.items():
-            expected[name] += parameter.grad**2 / len(examples)  # type: ignore[operator]
-    assert any(value.max() > 0 for value in expected.values())
-    for name, value in expected.items():
-        assert torch.allclose(fisher[name], value, rtol=1e-4, atol=1e-9), name
 
 
 def test_normalised_has_mean_one_and_keeps_ratios() -> None:

@@ -1,0 +1,73 @@
+"""A window's file read back: its rows and their vectors, whether or not the text was kept."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from compass_ops.corpus.traits import session_numbers
+from compass_ops.errors import DataFault
+from compass_ops.storage import read_array, read_json, read_table
+
+EMBEDDER_FILE = "embedder.json"  # of the vectors that were kept in place of text
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """The embedder that windows are seen through: its digest, and texts -> float32 (n, d) unit rows."""
+
+    digest: str
+    embed: Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Window:
+    """One language's window.
+
+    Attributes
+    ----------
+    name : str
+    table : table of requests with their traits
+    vectors : float32 (n, d), unit rows
+    """
+
+    name: str
+    table: pa.Table
+    vectors: NDArray[np.float32]
+
+    def sessions(self) -> NDArray[np.int64]:
+        """Return int64 (n,): equal for rows of one session."""
+        return session_numbers(self.table.column("session").to_pylist())
+
+
+def read_window(language: str, file: Path, embedding: Embedding) -> Window:
+    """Read ``<windows>/<name>/<language>.parquet``; without text, the vectors beside it.
+
+    Raises
+    ------
+    DataFault
+        If vectors are not finite, or were kept by another embedder.
+    """
+    table = read_table(file)
+    kept = file.with_suffix(".npy")
+    if kept.exists():
+        told = read_json(file.parent.parent / EMBEDDER_FILE)["digest"]
+        if told != embedding.digest:
+            raise DataFault(
+                language,
+                f"window {file.parent.name} was kept as vectors of embedder {told}, windows are now seen through "
+                f"{embedding.digest}: without text it cannot be seen anew. Restore the embedder.",
+            )
+        vectors = read_array(kept)
+    else:
+        vectors = embedding.embed(table.column("prompt").to_pylist())
+    if vectors.ndim != 2 or len(vectors) != table.num_rows or not np.isfinite(vectors).all():
+        raise DataFault(
+            language,
+            f"the embedder gave vectors of shape {vectors.shape}, or such as are not finite, for the "
+            f"{table.num_rows} prompts of window {file.parent.name}.",
+        )
+    return Window(file.parent.name, table, vectors)
