@@ -94,7 +94,7 @@ def test_a_changed_model_is_refused_with_both_digests(tmp_path: Path) -> None:
     folder = save_model(tmp_path / "tiny")
     entry = folder_entry(folder, tmp_path)
     (folder / "model.safetensors").write_bytes(b"other weights")
-    with pytest.raises(ModelError, match=f"digest {model_digest(folder)}, expected {entry.digest}.*dvc repro base"):
+    with pytest.raises(ModelError, match=f"digest {model_digest(folder)}, expected {entry.digest}.*--single-item base"):
         verified_folder(entry, tmp_path)
 
 
