@@ -15,7 +15,7 @@ from compass_ops.errors import CompassError, DataFault, StorageError
 from compass_ops.storage import fresh_folder, remove_leftovers, replace_folder, write_json
 
 RECEIPT = "receipt.json"
-_DISK_MARKS = ("No space left", "Read-only file system", "quota exceeded", "inline_container")
+_DISK_MARKS = ("No space left", "Read-only file system", "quota exceeded", "inline_container", "iostream error")
 
 
 def memo_key(stage: str, version: int, language: str, inputs: str) -> str:

@@ -21,6 +21,8 @@ from tests.pipelines.conftest import Road
 from tests.pipelines.project import REPOSITORY, Project
 from tests.pipelines.questions import small, write_data
 
+pytestmark = pytest.mark.long
+
 GOLDEN = Path(__file__).with_name("golden.json")
 # Where each format number stands, and one language that its stage makes something for.
 STAGES = {

@@ -45,7 +45,7 @@ def test_a_champion_rolled_back_by_hand_stays_until_it_is_released(project: Proj
     assert champions(project)["ca"] == "2"
     rolled = project.compass("rollback", "ca", "--why", "wrong answers about banks")
     assert rolled.returncode == 0, rolled.stdout
-    assert "version 1 is in Production and held" in rolled.stdout
+    assert "ca: version 1 is in Production, in place of version 2 and held." in rolled.stdout
     for _ in range(2):
         ended = project.repro()
         assert ended.returncode == 0, ended.stdout
