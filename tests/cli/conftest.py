@@ -21,8 +21,9 @@ Compass = Callable[..., Result]
 
 @pytest.fixture
 def compass(store: RegistryStore, project: Path) -> Compass:
-    """Call `compass` in the project; its registry is that of params.yaml."""
+    """Call `compass` in the project; its registry is that of params.yaml, or the server under test."""
     shutil.copy(ROOT / "params.yaml", project / "params.yaml")
+    set_param(project, "uri", store.location.uri)
     return lambda *arguments: CliRunner().invoke(main, arguments)
 
 
