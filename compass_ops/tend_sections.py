@@ -9,12 +9,21 @@ from compass_ops.sections import Count, Positive, ScheduleParams, Section
 
 
 class UpdateParams(Section):
-    """Continual update of an adapter whose traffic drifted (ECDA)."""
+    """Continual update of an adapter whose traffic drifted; ``training.method`` says what each method is."""
 
+    method: Literal["naive", "ewc", "random_rehearsal", "ecda_paper", "ecda", "full_retrain"] = Field(
+        description="Choose how adapters are updated; ecda unless you compare."
+    )
     budget: Count = Field(description="Set the auxiliary rows that an update is trained on.")
     schedule: ScheduleParams = Field(description="Give the update's schedule.")
     ewc_strength: Annotated[float, Field(ge=0)] = Field(description="Set lambda, the weight of the EWC penalty.")
     replay_strength: Annotated[float, Field(ge=0)] = Field(description="Set beta, the weight of the loss on anchors.")
+    replay_share: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Set the anchors replayed per step as a share of the batch's rows, such as 0.25."
+    )
+    temperature: Positive = Field(
+        description="Set tau, at which the answers on anchors are held to the old adapter's, such as 2.0."
+    )
     interpolations: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         min_length=1,
         description="List the steps from the old adapter to the new one that are tried, such as [0.5, 1.0].",

@@ -11,7 +11,7 @@ from compass_ops.seeding import derived_seed
 from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest, write_bytes, write_json
 from pipelines._stage import MEMO, path_option, stage
 
-FORMAT = 3
+FORMAT = 4
 
 
 @stage

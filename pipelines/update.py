@@ -12,7 +12,7 @@ from pipelines._stage import MEMO, path_option, stage
 if TYPE_CHECKING:
     from compass_ops.monitoring.update import Updater
 
-FORMAT = 3
+FORMAT = 4
 
 
 @stage

@@ -77,3 +77,20 @@ def fisher_diagonal(model: AdaptedModel, examples: Sequence[Example]) -> Weights
         for name, gradient in zip(parameters, gradients, strict=True):
             total[name] += gradient**2 / len(examples)
     return {name: tensor.detach() for name, tensor in total.items()}
+
+
+def replay_loss(
+    model: torch.nn.Module, parent: torch.nn.Module, examples: Sequence[Example], temperature: float | None
+) -> torch.Tensor:
+    """Cross entropy and tau^2 KL(parent || model), token by token, means over all completions' tokens."""
+    losses = []
+    for example in examples:
+        ids = torch.tensor([example.input_ids])
+        own, old = model(ids).logits[0], parent(ids).logits[0].detach()
+        for place in range(example.prompt_tokens, len(example.input_ids)):
+            loss = -own[place - 1].log_softmax(-1)[example.input_ids[place]]
+            if temperature is not None:
+                p, q = ((logits[place - 1] / temperature).softmax(-1) for logits in (old, own))
+                loss = loss + temperature**2 * (p * (p / q).log()).sum()
+            losses.append(loss)
+    return torch.stack(losses).mean()

@@ -1,4 +1,4 @@
-"""Stage update: where a window drifted, a candidate continued from the Production adapter (COMPASS-ECDA)."""
+"""Stage update: where a window drifted, a candidate made from the Production adapter (COMPASS-ECDA)."""
 
 import shutil
 from collections.abc import Mapping
@@ -24,10 +24,22 @@ from compass_ops.selection.choose import Rows, choose, items_of, plan_record, po
 from compass_ops.selection.cluster import assign
 from compass_ops.selection.problem import Held, Pool, Problem
 from compass_ops.selection.subset import Costs, row_costs, with_distances
-from compass_ops.storage import file_digest, read_array, read_json, read_table, write_json, write_table
-from compass_ops.training.adapt import ANCHORS, SUBSET, Base, Order, Reference, continue_from, write_reference
+from compass_ops.storage import file_digest, read_array, read_table, write_json, write_table
+from compass_ops.training.adapt import (
+    ANCHORS,
+    SUBSET,
+    Base,
+    Order,
+    Reference,
+    history,
+    history_counts,
+    remember,
+    update,
+    write_reference,
+)
 from compass_ops.training.adapter import CONFIG, WEIGHTS, interpolate
 from compass_ops.training.batches import token_costs
+from compass_ops.training.method import Method, method_of
 from compass_ops.training.train import NonFiniteLossError
 from compass_ops.training.version import Origin, adapter_digest, write_manifest
 
@@ -73,21 +85,25 @@ class Updater:
         ------
         DataFault
             If the loss became NaN or infinite, or the pool has nothing of what the window asks.
+        ModelError
+            If the method trains on all data so far and the parent does not hold them.
         """
-        parent, version = read_version(drifted.parent), folder / "version"
+        parent, version, method = read_version(drifted.parent), folder / "version", method_of(self.params.update)
         reference, window = self._reference(drifted)
         subset = self._subset(drifted, reference, window, folder)
+        if not method.from_parent:
+            subset = pa.concat_tables([history(drifted.parent), subset])
         params = self.params.train.model_copy(update={"schedule": self.params.update.schedule})
-        strengths = (self.params.update.ewc_strength, self.params.update.replay_strength)
         seed = derived_seed(self.params.project.seed, "update", drifted.language, drifted.window)
         model, tokenizer = self.scorer.loaded
         base = Base(model, tokenizer, self.params.base)
         order = Order(subset, params, seed, version)
         try:
-            curve = continue_from(base, drifted.parent, order, strengths)
+            curve = update(base, drifted.parent, order, method)
         except NonFiniteLossError as error:
             raise DataFault(drifted.language, str(error)) from error
-        self._choose_and_score(drifted, parent, reference, folder)
+        self._choose_and_score(drifted, method, reference, folder)
+        remember(base, drifted.parent, order, method)
         write_reference(reference, order)
         origin = Origin(
             drifted.language,
@@ -147,14 +163,16 @@ class Updater:
         rows = Rows(pa.concat_tables([read_table(file) for file in files]), assign(vectors, centroids))
         return rows.table, pool_of(rows, vectors, costs(rows.table))
 
-    def _choose_and_score(self, drifted: Drifted, parent: Version, reference: Reference, folder: Path) -> None:
-        """Choose among interpolations on dev, make it the candidate, and keep both models' per-item results."""
-        language = drifted.language
-        old = np.asarray(read_json(drifted.parent / "reference" / "histogram.json")["counts"], np.int64)
+    def _choose_and_score(self, drifted: Drifted, method: Method, reference: Reference, folder: Path) -> None:
+        """Choose among interpolations on dev, make it the candidate, and keep both models' per-item results.
+
+        Old is here all that the parent was trained on, not its own window alone: what was asked once is asked again.
+        """
+        language, parent = drifted.language, read_version(drifted.parent)
+        old = history_counts(drifted.parent, len(reference.centroids))
         tables = {"production": self._items("production", language, parent, reference, HALVES)}
         versions = {
-            step: _interpolated(drifted.parent, folder, step, self.scorer.base.digest)
-            for step in self.params.update.interpolations
+            step: _interpolated(drifted.parent, folder, step, self.scorer.base.digest) for step in method.interpolations
         }
         before = rows_of(tables["production"], "production", "dev")
         dev = {

@@ -1,4 +1,4 @@
-"""From a subset to the files of an adapter version: weights, Fisher diagonal, replay anchors, reference."""
+"""From a subset to the files of an adapter version: weights, replay anchors, Fisher diagonal, reference."""
 
 import shutil
 from collections.abc import Sequence
@@ -20,12 +20,14 @@ from compass_ops.training.adapter import WEIGHTS, AdaptedModel, attach, detach, 
 from compass_ops.training.batches import Example, encode
 from compass_ops.training.ewc import ewc_term, normalised
 from compass_ops.training.fisher import fisher_diagonal
+from compass_ops.training.method import AnchorRule, Method
 from compass_ops.training.recipe import schedule_from
-from compass_ops.training.replay import choose_anchors, replay_term
+from compass_ops.training.replay import Replay, choose_anchors, replay_term, weighted_sample
 from compass_ops.training.train import CurvePoint, LossTerm, Run, Watch, train, unwatched
 from compass_ops.training.version import Origin, write_manifest
 
 FISHER, ANCHORS, SUBSET = "fisher.safetensors", "anchors.parquet", "subset.parquet"
+_STANDS_FOR = "stands_for"  # of an anchor: how many rows of all that the version was trained on
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,8 @@ def train_new(base: Base, order: Order) -> list[CurvePoint]:
     model = new_adapter(base.model, order.params.lora, derived_seed(order.seed, "initial adapter"))
     try:
         curve = _train(base, model, order)
-        _write(base, model, order, order.subset)
+        _write_trained(model, order)
+        write_memory(base, model, order, _with_weight(order.subset))
     finally:
         detach(model)
     return curve
@@ -101,23 +104,85 @@ def make_version(base: Base, order: Order, reference: Reference, origin: Origin)
     return curve
 
 
-def continue_from(base: Base, parent: Path, order: Order, strengths: tuple[float, float]) -> list[CurvePoint]:
-    """Train on from a parent version with EWC and replay, and write the new version's files.
+def update(base: Base, parent: Path, order: Order, method: Method) -> list[CurvePoint]:
+    """Update a parent version by a method and write the new version's adapter and rows; ``remember`` writes the rest.
 
-    L = L_task + lambda L_EWC + beta L_DAR (arXiv 2604.20720), ``strengths`` being (lambda, beta). At step 0 the
-    weights equal the parent's. Anchors and Fisher diagonal are made anew from the parent's anchors and the subset.
+    L = L_task + lambda L_EWC + beta L_DAR (arXiv 2604.20720). At step 0 the weights equal the parent's, or where the
+    method starts from the base a fresh adapter's; then ``order.subset`` must be all rows so far, see ``history``.
+
+    Raises
+    ------
+    ModelError
+        If the parent's weights change while loading, or it belongs to another base.
     """
-    model = attach(base.model, parent / "adapter", trainable=True)
+    if not method.from_parent:
+        model = new_adapter(base.model, order.params.lora, derived_seed(order.seed, "initial adapter"))
+    else:
+        model = attach(base.model, parent / "adapter", trainable=True)
     try:
-        start = load_file(parent / "adapter" / WEIGHTS)
-        if any(not torch.equal(start[name].float(), own) for name, own in weights_of(model).items()):
-            raise ModelError(f"{parent}: the adapter's weights changed while loading; nothing was trained.")
-        anchors = read_table(parent / ANCHORS)
-        curve = _train(base, model, order, _ecda_terms(base, model, parent, order, strengths))
-        _write(base, model, order, pa.concat_tables([anchors, order.subset.select(anchors.column_names)]))
+        terms = _terms(base, model, parent, order, method) if method.from_parent else []
+        curve = _train(base, model, order, terms)
+        _write_trained(model, order)
     finally:
         detach(model)
     return curve
+
+
+def remember(base: Base, parent: Path, order: Order, method: Method) -> None:
+    """Write anchors and Fisher diagonal of an updated version, at the weights that its folder holds.
+
+    They stand for all that the version was trained on: the parent's anchors and the subset, each row by its weight.
+    """
+    model = attach(base.model, order.folder / "adapter", trainable=True)
+    try:
+        seen = _with_weight(order.subset)
+        if method.from_parent:
+            anchors = read_anchors(parent)
+            seen = pa.concat_tables([anchors, seen.select(anchors.column_names)])
+        write_memory(base, model, order, seen, method.anchors)
+    finally:
+        detach(model)
+
+
+def read_anchors(version: Path) -> pa.Table:
+    """Read a version's anchors, with how many rows of its history each stands for.
+
+    Raises
+    ------
+    ModelError
+        If they do not say it.
+    """
+    anchors = read_table(version / ANCHORS)
+    if _STANDS_FOR not in anchors.column_names:
+        raise ModelError(
+            f"{version / ANCHORS}: does not say how many rows each anchor stands for ({_STANDS_FOR}). Train this "
+            "language's adapter anew and register it."
+        )
+    return anchors
+
+
+def history(version: Path) -> pa.Table:
+    """Return all rows that a version was trained on.
+
+    Raises
+    ------
+    ModelError
+        If it was updated from another version's weights: of the rows before, it keeps the anchors alone.
+    """
+    rows, all_rows = read_table(version / SUBSET), read_anchors(version).column(_STANDS_FOR).to_numpy().sum()
+    if round(all_rows) != rows.num_rows:
+        raise ModelError(
+            f"{version}: was trained on {all_rows:.0f} rows in all and holds {rows.num_rows} of them, so it cannot be "
+            "trained anew on all data so far. Choose another update.method, or train the adapter anew first."
+        )
+    return rows
+
+
+def history_counts(version: Path, clusters: int) -> NDArray[np.int64]:
+    """Return int64 (clusters,): how many of the rows that a version was trained on lie in each cluster."""
+    anchors = read_anchors(version)
+    weights = np.bincount(anchors.column("cluster").to_numpy(), anchors.column(_STANDS_FOR).to_numpy(), clusters)
+    return np.rint(weights).astype(np.int64)
 
 
 def write_reference(reference: Reference, order: Order) -> None:
@@ -139,17 +204,61 @@ def write_reference(reference: Reference, order: Order) -> None:
     write_table(folder / "rows.parquet", rows.filter(pa.array(~fitting)))
 
 
-def _ecda_terms(
-    base: Base, model: AdaptedModel, parent: Path, order: Order, strengths: tuple[float, float]
-) -> list[LossTerm]:
-    ewc_strength, replay_strength = strengths
-    fisher = normalised(load_file(parent / FISHER))
-    anchors = base.examples(read_table(parent / ANCHORS))
-    rows = min(order.params.schedule.batch_rows, len(anchors))
-    return [
-        ewc_term(model, weights_of(model), fisher, ewc_strength),
-        replay_term(anchors, base.pad_id, replay_strength, rows, derived_seed(order.seed, "replay")),
-    ]
+def write_memory(
+    base: Base, model: AdaptedModel, order: Order, seen: pa.Table, rule: AnchorRule = "stratified"
+) -> None:
+    """Write what the next update needs to remember: replay anchors, and the Fisher diagonal at the model's weights.
+
+    Parameters
+    ----------
+    base, model, order
+        As trained.
+    seen : table
+        Rows at hand with ``stands_for``: new ones, and anchors of those before.
+    rule : {"stratified", "random"}
+        How anchors are chosen: by cluster and language, or at random. They are ``anchor_share`` of all rows that the
+        version was trained on, at least ``anchor_min``.
+    """
+    params, rng = order.params, generator(order.seed, "anchors")
+    weights = seen.column(_STANDS_FOR).to_numpy()
+    size = max(params.anchor_min, round(params.anchor_share * weights.sum()))
+    anchors = choose_anchors(_strata(seen, rule), weights, size, rng)
+    kept = seen.take(pa.array(anchors.rows)).drop_columns(_STANDS_FOR)
+    rows = weighted_sample(weights, params.fisher_rows, rng)
+    examples = base.examples(seen.take(pa.array(rows)))
+    fisher = fisher_diagonal(model, examples, base.pad_id, params.schedule.batch_rows)
+    save_file(fisher, order.folder / FISHER)
+    write_table(order.folder / ANCHORS, kept.append_column(_STANDS_FOR, pa.array(anchors.stands_for)))
+
+
+def _strata(rows: pa.Table, rule: AnchorRule) -> NDArray[np.int64]:
+    """Number the rows' strata: cluster and language together, or all one."""
+    if rule == "random":
+        return np.zeros(rows.num_rows, np.int64)
+    _, languages = np.unique(np.asarray(rows.column("language").to_pylist(), object), return_inverse=True)
+    clusters = rows.column("cluster").to_numpy().astype(np.int64)
+    return clusters * (languages.max(initial=0) + 1) + languages
+
+
+def _with_weight(rows: pa.Table) -> pa.Table:
+    return rows.append_column(_STANDS_FOR, pa.array(np.ones(rows.num_rows)))
+
+
+def _terms(base: Base, model: AdaptedModel, parent: Path, order: Order, method: Method) -> list[LossTerm]:
+    """Return the method's terms; raises ``ModelError`` if the model is not at the parent's weights."""
+    start, own = load_file(parent / "adapter" / WEIGHTS), weights_of(model)
+    if any(not torch.equal(start[name].float(), weight) for name, weight in own.items()):
+        raise ModelError(f"{parent}: the adapter's weights changed while loading; nothing was trained.")
+    terms = []
+    if method.ewc:
+        fisher = load_file(parent / FISHER)
+        terms.append(ewc_term(model, own, normalised(fisher) if method.normalised else fisher, method.ewc))
+    if method.replay:
+        anchors = base.examples(read_anchors(parent))
+        rows = max(1, round(method.replay_share * order.params.schedule.batch_rows))
+        replay = Replay(anchors, base.pad_id, method.replay, rows, derived_seed(order.seed, "replay"))
+        terms.append(replay_term(replay, model, own, method.temperature))
+    return terms
 
 
 def _train(base: Base, model: AdaptedModel, order: Order, terms: Sequence[LossTerm] = ()) -> list[CurvePoint]:
@@ -160,15 +269,6 @@ def _train(base: Base, model: AdaptedModel, order: Order, terms: Sequence[LossTe
     return curve
 
 
-def _write(base: Base, model: AdaptedModel, order: Order, seen: pa.Table) -> None:
-    """Write adapter, anchors and Fisher diagonal; ``seen`` are the records that the adapter was trained on."""
-    params, folder, rng = order.params, order.folder, generator(order.seed, "anchors")
-    size = max(params.anchor_min, round(params.anchor_share * seen.num_rows))
-    anchors = choose_anchors(seen.column("cluster").to_numpy(), size, rng)
-    rows = np.sort(rng.choice(seen.num_rows, min(params.fisher_rows, seen.num_rows), replace=False))
-    examples = base.examples(seen.take(pa.array(rows)))
-    fisher = fisher_diagonal(model, examples, base.pad_id, params.schedule.batch_rows)
-    save_adapter(model, folder / "adapter")
-    save_file(fisher, folder / FISHER)
-    write_table(folder / ANCHORS, seen.take(pa.array(anchors)))
-    write_table(folder / SUBSET, order.subset)
+def _write_trained(model: AdaptedModel, order: Order) -> None:
+    save_adapter(model, order.folder / "adapter")
+    write_table(order.folder / SUBSET, order.subset)

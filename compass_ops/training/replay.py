@@ -1,57 +1,162 @@
 """Distribution-anchored replay: which past examples to keep, and the loss on them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.functional import kl_div
 
-from compass_ops.training.batches import Example, collate
+from compass_ops.training.adapter import AdaptedModel, Weights, trainable_parameters
+from compass_ops.training.batches import IGNORED, Example, collate
 from compass_ops.training.train import LossTerm
 
 
-def choose_anchors(clusters: NDArray[np.int32], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Choose rows to keep, each cluster in proportion to its rows (largest remainder), at random inside it.
+@dataclass(frozen=True)
+class Anchors:
+    """Rows to keep: int64 (m,) sorted row numbers, and float64 (m,) how many rows of the history each stands for."""
+
+    rows: NDArray[np.int64]
+    stands_for: NDArray[np.float64]
+
+
+def choose_anchors(
+    strata: NDArray[np.int64], stands_for: NDArray[np.float64], size: int, rng: np.random.Generator
+) -> Anchors:
+    """Choose rows to keep, each stratum by its share of the history (largest remainder), at random inside it.
+
+    A row that was kept before stands for many of the history, so that what was learned long ago keeps its share
+    from version to version. The weights of a stratum's chosen rows sum to its share; a stratum too small for a row
+    loses its weight to the others.
 
     Parameters
     ----------
-    clusters : int32 (n,)
-        Cluster of each row that the adapter was trained on.
+    strata : int64 (n,)
+        Stratum of each row at hand, such as its cluster and language as one number.
+    stands_for : float64 (n,), > 0
+        Rows of the history that each stands for; 1 for a new one.
     size : int
         How many to keep; all if n <= size.
     rng : numpy.random.Generator
-
-    Returns
-    -------
-    int64 (min(size, n),), sorted row numbers.
     """
-    if len(clusters) <= size:
-        return np.arange(len(clusters))
-    labels, counts = np.unique(clusters, return_counts=True)
-    exact = counts * size / len(clusters)
-    quotas = np.floor(exact).astype(int)
-    quotas[np.argsort(quotas - exact, kind="stable")[: size - quotas.sum()]] += 1
-    chosen = [
-        rng.choice(np.flatnonzero(clusters == label), quota, replace=False)
-        for label, quota in zip(labels, quotas, strict=True)
-    ]
-    return np.sort(np.concatenate(chosen))
+    if len(strata) <= size:
+        return Anchors(np.arange(len(strata)), stands_for.copy())
+    _, strata = np.unique(strata, return_inverse=True)
+    shares = np.bincount(strata, weights=stands_for)
+    quotas = _quotas(shares, np.bincount(strata), size)
+    chosen = []
+    for stratum in np.flatnonzero(quotas):
+        members = np.flatnonzero(strata == stratum)
+        chosen.append(members[weighted_sample(stands_for[members], int(quotas[stratum]), rng)])
+    rows = np.sort(np.concatenate(chosen))
+    weights = (shares / np.maximum(quotas, 1))[strata[rows]]
+    return Anchors(rows, weights * stands_for.sum() / weights.sum())
 
 
-def replay_term(examples: Sequence[Example], pad_id: int, strength: float, batch_rows: int, seed: int) -> LossTerm:
-    """Return strength x the mean completion loss on a batch of anchors (L_DAR of arXiv 2604.20720).
+def weighted_sample(weights: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw ``size`` of n rows without replacement, each draw in proportion to the weights left (all if n <= size).
 
-    Step s takes its batch from a permutation of the anchors drawn for that pass: a resumed run sees the same ones.
+    Exponential keys, Efraimidis and Spirakis 2006. Returns sorted row numbers, int64.
     """
-    per_pass = max(1, len(examples) // batch_rows)
+    return np.sort(np.argsort(rng.exponential(size=len(weights)) / weights)[:size])
+
+
+def _quotas(shares: NDArray[np.float64], supply: NDArray[np.int64], size: int) -> NDArray[np.int64]:
+    """Divide ``size`` <= sum of supply by shares, none above its supply; what one lacks goes to the others."""
+    quotas = np.zeros(len(shares), np.int64)
+    while left := size - int(quotas.sum()):
+        open_ = quotas < supply
+        exact = np.where(open_, shares, 0) / shares[open_].sum() * left
+        more = np.floor(exact).astype(np.int64)
+        places = np.argsort(np.where(open_, more - exact, np.inf), kind="stable")[: left - int(more.sum())]
+        more[places] += 1
+        quotas = np.minimum(quotas + more, supply)
+    return quotas
+
+
+def divergence(new: torch.Tensor, old: torch.Tensor, temperature: float) -> torch.Tensor:
+    """Return tau^2 x the mean over tokens of KL(p_old || p_new) at temperature tau, in nats.
+
+    Hinton et al. 2015 (arXiv 1503.02531): the factor keeps the gradient's size whatever tau.
+
+    Parameters
+    ----------
+    new, old : float (tokens, vocabulary)
+        Logits; ``old`` bears no gradient.
+    temperature : float, > 0
+    """
+    student, teacher = ((logits.float() / temperature).log_softmax(-1) for logits in (new, old))
+    return temperature**2 * kl_div(student, teacher, reduction="batchmean", log_target=True)
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What is replayed, and how.
+
+    Attributes
+    ----------
+    examples : sequence of Example
+        The anchors, not empty.
+    pad_id : int
+    strength : float
+        beta, >= 0.
+    rows : int
+        Anchors per step, >= 1.
+    seed : int
+        Of their order.
+    """
+
+    examples: Sequence[Example]
+    pad_id: int
+    strength: float
+    rows: int
+    seed: int
+
+    def batch(self, step: int) -> list[Example]:
+        """Return a step's anchors: part of a permutation drawn for that pass, so that a resumed run sees the same."""
+        size = min(self.rows, len(self.examples))
+        turn, place = divmod(step, len(self.examples) // size)
+        order = np.random.default_rng((self.seed, turn)).permutation(len(self.examples))
+        return [self.examples[row] for row in order[place * size : (place + 1) * size]]
+
+
+def replay_term(replay: Replay, model: AdaptedModel, parent: Weights, temperature: float | None) -> LossTerm:
+    """Return beta x (cross entropy + tau^2 KL(parent || model)) on a batch of anchors (L_DAR of arXiv 2604.20720).
+
+    Both are means over the completions' tokens. The divergence (DER++, arXiv 2004.07211) is this project's; with
+    ``temperature`` None the cross entropy stands alone, as in the paper. The parent answers through the same model,
+    whose adapter has the parent's weights meanwhile: no second model, and no table of the vocabulary's size, is kept.
+    """
+    parameters = trainable_parameters(model)
+    device = next(iter(parameters.values())).device
+    old = {name: parent[name].to(device, parameter.dtype) for name, parameter in parameters.items()}
 
     def term(model: nn.Module, step: int) -> torch.Tensor:
-        turn, place = divmod(step, per_pass)
-        order = np.random.default_rng((seed, turn)).permutation(len(examples))
-        rows = order[place * batch_rows : (place + 1) * batch_rows]
-        device = next(model.parameters()).device
-        batch = {name: t.to(device) for name, t in collate([examples[row] for row in rows], pad_id).items()}
-        return strength * model(**batch).loss
+        batch = {name: tensor.to(device) for name, tensor in collate(replay.batch(step), replay.pad_id).items()}
+        output = model(**batch)
+        if temperature is None:
+            return replay.strength * output.loss
+        scored = batch.pop("labels")[:, 1:] != IGNORED
+        with torch.no_grad(), _at(model, parameters, old):
+            teacher = model(**batch).logits[:, :-1][scored]
+        return replay.strength * (output.loss + divergence(output.logits[:, :-1][scored], teacher, temperature))
 
     return term
+
+
+@contextmanager
+def _at(model: nn.Module, parameters: dict[str, nn.Parameter], weights: Weights) -> Iterator[None]:
+    """Within the block the adapter has these weights and no dropout; the tensors of a graph in the making stay."""
+    training, own = model.training, {name: parameter.data for name, parameter in parameters.items()}
+    try:
+        for name, parameter in parameters.items():
+            parameter.data = weights[name]
+        model.eval()
+        yield
+    finally:
+        for name, parameter in parameters.items():
+            parameter.data = own[name]
+        model.train(training)

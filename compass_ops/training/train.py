@@ -54,6 +54,10 @@ class Schedule:
     weight_decay: float
     checkpoint_steps: int
 
+    def steps(self, rows: int) -> int:
+        """Return the optimizer steps that training on so many examples takes."""
+        return math.ceil(math.ceil(rows / self.batch_rows) / self.accumulation) * self.epochs
+
 
 @dataclass(frozen=True)
 class CurvePoint:
@@ -92,8 +96,7 @@ def train(model: nn.Module, examples: Sequence[Example], pad_id: int, schedule: 
         If the loss becomes NaN or infinite, naming the step.
     """
     _, dtype = device_and_dtype()
-    steps_per_epoch = math.ceil(math.ceil(len(examples) / schedule.batch_rows) / schedule.accumulation)
-    total = steps_per_epoch * schedule.epochs
+    total = schedule.steps(len(examples))
     arguments = TrainingArguments(
         output_dir=str(run.work),
         num_train_epochs=schedule.epochs,

@@ -1,28 +1,35 @@
 """One drifted language from window to candidate, on a tiny model: what is selected, what is scored, what is left."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 
 from compass_ops.corpus.records import to_table
 from compass_ops.corpus.traits import session_numbers, text_traits
-from compass_ops.errors import DataFault
+from compass_ops.errors import DataFault, ModelError
+from compass_ops.evaluation.candidates import CandidateChoice
 from compass_ops.evaluation.score import ScoreSettings
 from compass_ops.evaluation.scorer import Scorer
 from compass_ops.model_files import folder_entry
+from compass_ops.monitoring import update
 from compass_ops.monitoring.traffic import with_request_columns
 from compass_ops.monitoring.update import Drifted, Updater
 from compass_ops.monitoring.windows import Embedding
 from compass_ops.params import Params, load_params
 from compass_ops.registry.versions import verify_version
+from compass_ops.seeding import derived_seed
 from compass_ops.selection.choose import Rows, with_reasons
 from compass_ops.storage import read_json, read_table, write_array, write_table
-from compass_ops.training.adapt import Base, Order, Reference, make_version
+from compass_ops.training.adapt import Base, Order, Reference, make_version, remember
 from compass_ops.training.base import load_base
+from compass_ops.training.method import method_of
 from compass_ops.training.version import Origin
 from tests.source_tree import ROOT
 from tests.tiny_models import save_tiny_model
@@ -88,6 +95,12 @@ class World:
         write_table(self.root / "ingest" / role / f"{language}.parquet", to_table(rows))
         write_array(self.root / "embed" / role / f"{language}.npy", embed([row["prompt"] for row in rows]))
 
+    def with_method(self, **changes: Any) -> Updater:
+        """The updater with other settings of the section update."""
+        params = self.updater.params
+        update = params.update.model_copy(update=changes)
+        return replace(self.updater, params=params.model_copy(update={"update": update}))
+
     def window(self, rows: list[dict[str, Any]]) -> Drifted:
         file = self.root / "traffic" / "0002" / "sw.parquet"
         write_table(file, with_request_columns(to_table(rows)))
@@ -148,3 +161,53 @@ def test_a_window_that_the_pool_cannot_serve_is_a_fault_of_the_language(world: W
     world.store("auxiliary", "id", records("auxiliary", "id", "day", 20))
     with pytest.raises(DataFault, match="the pool has no row in the clusters that the window asks more of"):
         world.updater.make(world.window(records("traffic", "sw", "coin", 30, answered=False)), tmp_path / "made")
+
+
+COINS = records("traffic", "sw", "coin", 30, answered=False)
+
+
+def test_a_full_retraining_takes_all_rows_so_far_from_the_base(world: World, tmp_path: Path) -> None:
+    world.with_method(method="full_retrain").make(world.window(COINS), tmp_path / "made")
+    subset = read_table(tmp_path / "made" / "version" / "subset.parquet")
+    assert subset.column("topic").to_pylist() == ["day"] * 16 + ["coin"] * 10
+    assert read_json(tmp_path / "made" / "choice.json")["alpha"] == 1.0, "there is no path between the two"
+    assert verify_version(tmp_path / "made" / "version")["parent"] == verify_version(world.parent)["digest"]
+
+
+def test_a_full_retraining_of_an_updated_version_is_refused(world: World, tmp_path: Path) -> None:
+    world.updater.make(world.window(COINS), tmp_path / "made")
+    world.parent = tmp_path / "made" / "version"
+    with pytest.raises(ModelError, match="was trained on 26 rows in all and holds 10 of them"):
+        world.with_method(method="full_retrain").make(world.window(COINS), tmp_path / "again")
+
+
+def test_old_is_all_that_the_parent_was_trained_on(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.updater.make(world.window(COINS), tmp_path / "made")
+    world.parent = tmp_path / "made" / "version"
+    seen: list[list[int]] = []
+    choose = update.choose_candidate
+
+    def noted(dev: Any, old: NDArray[np.int64], new: NDArray[np.int64], margin: float) -> CandidateChoice:
+        seen.append(old.tolist())
+        return choose(dev, old, new, margin)
+
+    monkeypatch.setattr(update, "choose_candidate", noted)
+    world.updater.make(world.window(COINS), tmp_path / "again")
+    assert seen == [[16, 10]], "16 days at first, then 10 coins"
+
+
+@pytest.mark.parametrize("alpha", [0.5, 1.0])
+def test_the_memory_is_that_of_the_candidate(world: World, tmp_path: Path, alpha: float) -> None:
+    world.with_method(interpolations=[alpha]).make(world.window(COINS), tmp_path / "made")
+    version = tmp_path / "made" / "version"
+    kept = load_file(version / "fisher.safetensors")
+    params = world.updater.params
+    model, tokenizer = world.updater.scorer.loaded
+    train = params.train.model_copy(update={"schedule": params.update.schedule})
+    seed = derived_seed(params.project.seed, "update", "sw", "0002")
+    order = Order(read_table(version / "subset.parquet"), train, seed, version)
+    remember(Base(model, tokenizer, params.base), world.parent, order, method_of(params.update))
+    again = load_file(version / "fisher.safetensors")
+    assert all(torch.allclose(kept[name], again[name]) for name in kept)

@@ -13,10 +13,23 @@ from compass_ops.corpus.traits import session_numbers, text_traits
 from compass_ops.errors import ModelError
 from compass_ops.model_files import folder_entry
 from compass_ops.sections import BaseParams, FolderModel, ScheduleParams, TrainParams
-from compass_ops.storage import read_array, read_json, read_table
-from compass_ops.training.adapt import Base, Order, Reference, continue_from, train_new, write_reference
-from compass_ops.training.adapter import new_adapter
+from compass_ops.storage import read_array, read_json, read_table, write_table
+from compass_ops.training import adapt
+from compass_ops.training.adapt import (
+    Base,
+    Order,
+    Reference,
+    history,
+    history_counts,
+    read_anchors,
+    remember,
+    train_new,
+    update,
+    write_reference,
+)
+from compass_ops.training.adapter import AdaptedModel, new_adapter, weights_of
 from compass_ops.training.base import load_base
+from compass_ops.training.method import Method
 from compass_ops.training.recipe import schedule_from
 from compass_ops.training.train import CurvePoint, Run, train
 from tests.tiny_models import save_tiny_model
@@ -40,10 +53,10 @@ PARAMS = TrainParams(
 )
 
 
-def subset(rows: int = 24) -> pa.Table:
+def subset(rows: int = 24, name: str = "r") -> pa.Table:
     records = [
         {
-            "id": f"r{n}", "language": "sw", "role": "own", "prompt": f"Which number comes after {n}?",
+            "id": f"{name}{n}", "language": "sw", "role": "own", "prompt": f"Which number comes after {n}?",
             "completion": str(n + 1), "choices": None, "answer": None, "topic": None, "parallel_id": None,
             "source": "test", "weight": 1.0,
         }
@@ -62,6 +75,15 @@ def base(tmp_path: Path) -> Base:
     return Base(model, tokenizer, BaseParams(model=folder, embedder=folder, separator=" ", max_tokens=64))
 
 
+ECDA = Method(ewc=2.0, replay=0.1, temperature=2.0)
+
+
+def updated(base: Base, parent: Path, order: Order, method: Method = ECDA) -> None:
+    """A whole update, as the stage makes it."""
+    update(base, parent, order, method)
+    remember(base, parent, order, method)
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter" / "adapter_model.safetensors")
 
@@ -75,6 +97,7 @@ def test_a_new_version_holds_weights_fisher_anchors_and_subset(base: Base, tmp_p
     assert all((f >= 0).all() for f in fisher.values())
     anchors = read_table(tmp_path / "v1" / "anchors.parquet")
     assert np.bincount(anchors.column("cluster").to_numpy()).tolist() == [2, 2, 2]  # a quarter of 24
+    assert anchors.column("stands_for").to_pylist() == [4.0] * 6
     assert read_table(tmp_path / "v1" / "subset.parquet").equals(subset())
     assert not (tmp_path / "v1" / "checkpoints").exists()
 
@@ -93,12 +116,38 @@ def test_same_seed_same_version(base: Base, tmp_path: Path) -> None:
     assert all(torch.equal(w, weights(tmp_path / "two")[name]) for name, w in weights(tmp_path / "one").items())
 
 
-def test_an_update_starts_at_the_parent(base: Base, tmp_path: Path) -> None:
-    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
-    still = PARAMS.model_copy(update={"schedule": SCHEDULE.model_copy(update={"learning_rate": 1e-12})})
-    continue_from(base, tmp_path / "v1", Order(subset(8), still, 1, tmp_path / "v2"), (2.0, 0.1))
-    for name, weight in weights(tmp_path / "v1").items():
-        assert torch.allclose(weight, weights(tmp_path / "v2")[name], atol=1e-8), name
+@pytest.mark.parametrize("dora", [False, True])
+def test_an_update_equals_its_parent_at_step_0(
+    dora: bool, base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = PARAMS.model_copy(update={"lora": {**PARAMS.lora, "use_dora": dora}})
+    train_new(base, Order(subset(), params, 0, tmp_path / "v1"))
+    seen: list[tuple[dict[str, torch.Tensor], list[float]]] = []
+
+    def first_step(model: AdaptedModel, _: object, __: int, ___: object, run: Run) -> list[CurvePoint]:
+        own = model.training, model.eval()
+        penalty, replay = run.terms
+        cross_entropy = adapt.replay_term(replays[0], model, weights_of(model), None)
+        seen.append((weights_of(model), [term(model, 0).item() for term in (penalty, replay, cross_entropy)]))
+        model.train(own[0])
+        return []
+
+    replays: list[adapt.Replay] = []
+    make = adapt.Replay
+
+    def noted(*arguments: object) -> adapt.Replay:
+        replays.append(make(*arguments))  # type: ignore[arg-type]
+        return replays[0]
+
+    monkeypatch.setattr(adapt, "train", first_step)
+    monkeypatch.setattr(adapt, "Replay", noted)
+    update(base, tmp_path / "v1", Order(subset(8), params, 1, tmp_path / "v2"), ECDA)
+    at_start, (penalty, replayed, cross_entropy) = seen[0]
+    parent = weights(tmp_path / "v1")
+    assert at_start.keys() == parent.keys()
+    assert all(torch.equal(weight, parent[name]) for name, weight in at_start.items())
+    assert penalty == 0.0
+    assert replayed == pytest.approx(cross_entropy, abs=1e-6), "the divergence from the parent is 0"
 
 
 def test_a_strong_penalty_holds_the_update_near_its_parent(base: Base, tmp_path: Path) -> None:
@@ -106,7 +155,7 @@ def test_a_strong_penalty_holds_the_update_near_its_parent(base: Base, tmp_path:
 
     def moved(strength: float, name: str) -> float:
         order = Order(subset(8), PARAMS, 1, tmp_path / name)
-        continue_from(base, tmp_path / "v1", order, (strength, 0.0))
+        update(base, tmp_path / "v1", order, Method(ewc=strength))
         start, end = weights(tmp_path / "v1"), weights(tmp_path / name)
         fisher = load_file(tmp_path / "v1" / "fisher.safetensors")
         return sum(float((fisher[key] * (end[key] - start[key]) ** 2).sum()) for key in start)
@@ -114,13 +163,94 @@ def test_a_strong_penalty_holds_the_update_near_its_parent(base: Base, tmp_path:
     assert moved(1e4, "held") < 0.2 * moved(0.0, "free")
 
 
-def test_an_update_remembers_old_and_new(base: Base, tmp_path: Path) -> None:
+def test_the_papers_penalty_takes_the_fisher_diagonal_as_it_is(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
-    continue_from(base, tmp_path / "v1", Order(subset(4), PARAMS, 1, tmp_path / "v2"), (2.0, 0.1))
+    fisher = load_file(tmp_path / "v1" / "fisher.safetensors")
+    given: list[dict[str, torch.Tensor]] = []
+    make = adapt.ewc_term
+
+    def noted(model: AdaptedModel, anchor: object, fisher: dict[str, torch.Tensor], strength: float) -> object:
+        given.append(fisher)
+        return make(model, anchor, fisher, strength)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(adapt, "ewc_term", noted)
+    for normalised in (False, True):
+        method = Method(ewc=2.0, normalised=normalised)
+        update(base, tmp_path / "v1", Order(subset(4), PARAMS, 1, tmp_path / str(normalised)), method)
+    assert all(torch.equal(fisher[name], one) for name, one in given[0].items())
+    assert torch.cat([one.flatten() for one in given[1].values()]).mean().item() == pytest.approx(1.0, rel=1e-4)
+
+
+def test_an_update_remembers_old_and_new_by_their_rows(base: Base, tmp_path: Path) -> None:
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
+    updated(base, tmp_path / "v1", Order(subset(8, "new"), PARAMS, 1, tmp_path / "v2"))
+    kept = read_anchors(tmp_path / "v2")
+    assert kept.num_rows == 8, "a quarter of 24 + 8"
+    assert sum(kept.column("stands_for").to_pylist()) == pytest.approx(32)
+    assert history_counts(tmp_path / "v2", 3).tolist() == [11, 11, 10]
     old = set(read_table(tmp_path / "v1" / "anchors.parquet").column("id").to_pylist())
-    kept = set(read_table(tmp_path / "v2" / "anchors.parquet").column("id").to_pylist())
-    assert kept & old
-    assert kept <= old | {f"r{n}" for n in range(4)}
+    names = kept.column("id").to_pylist()
+    assert len(old & set(names)) >= 4, "three quarters of the history are old"
+    assert set(names) - old, "and a quarter is new"
+
+
+def test_anchors_are_kept_by_cluster_and_language(base: Base, tmp_path: Path) -> None:
+    rows = subset()
+    languages = ["sw" if n < 16 else "id" for n in range(24)]
+    rows = rows.set_column(rows.column_names.index("language"), "language", pa.array(languages))
+    train_new(base, Order(rows, PARAMS.model_copy(update={"anchor_min": 12}), 0, tmp_path / "v1"))
+    kept = read_anchors(tmp_path / "v1").to_pandas().groupby(["language", "cluster"]).size()
+    assert kept["sw"].sum() == 8
+    assert kept["id"].sum() == 4
+    assert kept.max() - kept["sw"].min() <= 1
+
+
+def test_random_anchors_pass_over_clusters(base: Base, tmp_path: Path) -> None:
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
+    method = Method(replay=1.0, anchors="random")
+    drawn = set()
+    for seed in range(6):
+        updated(base, tmp_path / "v1", Order(subset(8), PARAMS, seed, tmp_path / "v2"), method)
+        drawn.add(tuple(np.bincount(read_anchors(tmp_path / "v2").column("cluster").to_numpy(), minlength=3)))
+    assert len(drawn) > 1
+
+
+def test_the_fisher_diagonal_is_that_of_the_weights_in_the_folder(base: Base, tmp_path: Path) -> None:
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
+    order = Order(subset(8), PARAMS, 1, tmp_path / "v2")
+    updated(base, tmp_path / "v1", order, Method())
+    trained = load_file(tmp_path / "v2" / "fisher.safetensors")
+    parent = tmp_path / "v1" / "adapter" / "adapter_model.safetensors"
+    (tmp_path / "v2" / "adapter" / "adapter_model.safetensors").write_bytes(parent.read_bytes())  # another candidate
+    remember(base, tmp_path / "v1", order, Method())
+    chosen = load_file(tmp_path / "v2" / "fisher.safetensors")
+    assert any(not torch.allclose(trained[name], chosen[name]) for name in trained)
+
+
+def test_a_retraining_starts_at_the_base_on_all_rows_so_far(base: Base, tmp_path: Path) -> None:
+    train_new(base, Order(subset(16), PARAMS, 0, tmp_path / "v1"))
+    everything = pa.concat_tables([history(tmp_path / "v1"), subset(8)])
+    updated(base, tmp_path / "v1", Order(everything, PARAMS, 1, tmp_path / "v2"), Method(from_parent=False))
+    train_new(base, Order(everything, PARAMS, 1, tmp_path / "fresh"))
+    assert all(torch.equal(w, weights(tmp_path / "fresh")[name]) for name, w in weights(tmp_path / "v2").items())
+    assert history(tmp_path / "v2").num_rows == 24
+
+
+def test_a_retraining_after_an_update_is_refused_since_rows_are_gone(base: Base, tmp_path: Path) -> None:
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
+    updated(base, tmp_path / "v1", Order(subset(4), PARAMS, 1, tmp_path / "v2"))
+    with pytest.raises(ModelError, match="was trained on 28 rows in all and holds 4 of them"):
+        history(tmp_path / "v2")
+
+
+def test_anchors_without_weights_are_refused(base: Base, tmp_path: Path) -> None:
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
+    file = tmp_path / "v1" / "anchors.parquet"
+    write_table(file, read_table(file).drop_columns("stands_for"))
+    with pytest.raises(ModelError, match="does not say how many rows each anchor stands for"):
+        update(base, tmp_path / "v1", Order(subset(4), PARAMS, 1, tmp_path / "v2"), ECDA)
 
 
 def test_an_adapter_of_another_base_is_refused(base: Base, tmp_path: Path) -> None:
@@ -128,12 +258,7 @@ def test_an_adapter_of_another_base_is_refused(base: Base, tmp_path: Path) -> No
     save_tiny_model("phi3", tmp_path / "other")
     model, tokenizer = load_base(folder_entry(Path("other"), tmp_path), tmp_path)
     with pytest.raises(ModelError, match="does not fit this base model"):
-        continue_from(
-            Base(model, tokenizer, base.params),
-            tmp_path / "v1",
-            Order(subset(4), PARAMS, 1, tmp_path / "v2"),
-            (2.0, 0.1),
-        )
+        update(Base(model, tokenizer, base.params), tmp_path / "v1", Order(subset(4), PARAMS, 1, tmp_path / "v2"), ECDA)
 
 
 def _written(folder: Path, sessions: list[str | None]) -> tuple[np.ndarray, np.ndarray, pa.Table]:
@@ -169,7 +294,7 @@ def test_no_session_is_on_both_sides(tmp_path: Path) -> None:
 def test_dora_trains_through_the_same_code(base: Base, tmp_path: Path) -> None:
     dora = PARAMS.model_copy(update={"lora": {**PARAMS.lora, "use_dora": True}})
     train_new(base, Order(subset(), dora, 0, tmp_path / "v1"))
-    continue_from(base, tmp_path / "v1", Order(subset(4), dora, 1, tmp_path / "v2"), (2.0, 0.1))
+    updated(base, tmp_path / "v1", Order(subset(4), dora, 1, tmp_path / "v2"))
     assert any("magnitude" in name for name in weights(tmp_path / "v2"))
 
 

@@ -1,28 +1,75 @@
-"""Anchors by hand-computed quotas; the replay term's batches repeat with the step."""
+"""Anchors by hand-computed quotas; the replay term against a loop over tokens and two models."""
+
+import copy
+from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from compass_ops.model_files import folder_entry
+from compass_ops.training.adapter import AdaptedModel, new_adapter, trainable_parameters, weights_of
+from compass_ops.training.base import load_base
 from compass_ops.training.batches import Example
-from compass_ops.training.replay import choose_anchors, replay_term
+from compass_ops.training.replay import Replay, choose_anchors, divergence, replay_term, weighted_sample
+from tests.oracles import replay_loss
+from tests.tiny_models import save_tiny_model
 
 
-def test_each_cluster_keeps_its_share() -> None:
-    clusters = np.repeat(np.array([0, 1, 2], np.int32), [50, 30, 20])
-    kept = choose_anchors(clusters, 10, np.random.default_rng(0))
-    assert np.bincount(clusters[kept]).tolist() == [5, 3, 2]
-    assert kept.tolist() == sorted(set(kept.tolist()))
+def new_rows(strata: list[int], sizes: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    rows = np.repeat(np.array(strata, np.int64), sizes)
+    return rows, np.ones(len(rows))
+
+
+def test_each_stratum_keeps_its_share() -> None:
+    strata, weights = new_rows([0, 1, 2], [50, 30, 20])
+    kept = choose_anchors(strata, weights, 10, np.random.default_rng(0))
+    assert np.bincount(strata[kept.rows]).tolist() == [5, 3, 2]
+    assert kept.rows.tolist() == sorted(set(kept.rows.tolist()))
+    assert kept.stands_for.tolist() == [10.0] * 10
 
 
 def test_remainders_go_to_the_largest_fractions() -> None:
-    clusters = np.repeat(np.array([0, 1, 2], np.int32), [5, 3, 2])  # exact quotas of 4: 2.0, 1.2, 0.8
-    kept = choose_anchors(clusters, 4, np.random.default_rng(0))
-    assert np.bincount(clusters[kept]).tolist() == [2, 1, 1]
+    strata, weights = new_rows([0, 1, 2], [5, 3, 2])  # exact quotas of 4: 2.0, 1.2, 0.8
+    kept = choose_anchors(strata, weights, 4, np.random.default_rng(0))
+    assert np.bincount(strata[kept.rows]).tolist() == [2, 1, 1]
+    assert kept.stands_for.tolist() == [2.5, 2.5, 3.0, 2.0]
 
 
 def test_a_small_history_is_kept_whole() -> None:
-    assert choose_anchors(np.zeros(3, np.int32), 64, np.random.default_rng(0)).tolist() == [0, 1, 2]
+    kept = choose_anchors(np.zeros(3, np.int64), np.array([1.0, 4.0, 1.0]), 64, np.random.default_rng(0))
+    assert (kept.rows.tolist(), kept.stands_for.tolist()) == ([0, 1, 2], [1.0, 4.0, 1.0])
+
+
+def test_the_past_keeps_its_share_though_few_of_its_rows_are_left() -> None:
+    strata = np.repeat(np.array([0, 1], np.int64), [10, 100])  # 10 anchors of 300 rows, 100 new rows
+    weights = np.repeat(np.array([30.0, 1.0]), [10, 100])
+    kept = choose_anchors(strata, weights, 12, np.random.default_rng(0))
+    assert np.bincount(strata[kept.rows]).tolist() == [9, 3]
+    assert np.bincount(strata[kept.rows], kept.stands_for) == pytest.approx([300, 100])
+
+
+def test_what_a_stratum_lacks_goes_to_the_others_and_its_weight_stays() -> None:
+    strata = np.repeat(np.array([0, 1], np.int64), [2, 100])
+    weights = np.repeat(np.array([150.0, 1.0]), [2, 100])  # 9 of 12 by share, but there are only 2
+    kept = choose_anchors(strata, weights, 12, np.random.default_rng(0))
+    assert np.bincount(strata[kept.rows]).tolist() == [2, 10]
+    assert np.bincount(strata[kept.rows], kept.stands_for) == pytest.approx([300, 100])
+
+
+def test_a_stratum_too_small_for_an_anchor_loses_its_weight_to_the_others() -> None:
+    strata, weights = new_rows([0, 1], [99, 1])
+    kept = choose_anchors(strata, weights, 5, np.random.default_rng(0))
+    assert strata[kept.rows].tolist() == [0] * 5
+    assert kept.stands_for.sum() == pytest.approx(100)
+
+
+def test_rows_are_drawn_by_their_weights() -> None:
+    rng = np.random.default_rng(0)
+    first = [weighted_sample(np.array([3.0, 1.0]), 1, rng)[0] for _ in range(4000)]
+    assert np.mean(first) == pytest.approx(0.25, abs=0.03)
+    assert weighted_sample(np.ones(3), 5, rng).tolist() == [0, 1, 2]
 
 
 class Recorder(nn.Module):
@@ -30,7 +77,6 @@ class Recorder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
         self.seen: list[list[int]] = []
 
     def forward(self, input_ids: torch.Tensor, **_: torch.Tensor) -> object:
@@ -38,10 +84,69 @@ class Recorder(nn.Module):
         return type("Output", (), {"loss": torch.tensor(2.0)})
 
 
-def test_every_anchor_is_replayed_once_per_pass_and_a_step_always_has_its_batch() -> None:
-    model = Recorder()
-    term = replay_term([Example([n, 1], 0) for n in range(6)], pad_id=0, strength=0.5, batch_rows=2, seed=4)
+def adapted(folder: Path, dora: bool = False) -> AdaptedModel:
+    base, _ = load_base(folder_entry(save_tiny_model("llama", folder), folder), folder)
+    lora = {"r": 2, "lora_alpha": 4, "lora_dropout": 0.5, "target_modules": "all-linear", "use_dora": dora}
+    return new_adapter(base, lora, seed=0)
+
+
+def move(model: AdaptedModel, seed: int) -> None:
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for parameter in trainable_parameters(model).values():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+
+
+def test_every_anchor_is_replayed_once_per_pass_and_a_step_always_has_its_batch(tmp_path: Path) -> None:
+    parent = adapted(tmp_path)
+    replay = Replay([Example([n, 1], 0) for n in range(6)], pad_id=0, strength=0.5, rows=2, seed=4)
+    term, model = replay_term(replay, parent, weights_of(parent), None), Recorder()
     assert [term(model, step).item() for step in (0, 1, 2)] == [1.0, 1.0, 1.0]
     assert sorted(token for batch in model.seen for token in batch) == list(range(6))
     term(model, 1)
     assert model.seen[3] == model.seen[1]
+
+
+def test_more_rows_than_anchors_replay_them_all() -> None:
+    replay = Replay([Example([n, 1], 0) for n in range(3)], pad_id=0, strength=1.0, rows=8, seed=0)
+    assert sorted(example.input_ids[0] for example in replay.batch(5)) == [0, 1, 2]
+
+
+def test_the_divergence_by_hand() -> None:
+    # tau 2: p_old = softmax(0, 2 ln 3 / 2) = (1/4, 3/4), p_new = (1/2, 1/2)
+    old, new = torch.tensor([[0.0, 2 * np.log(3)]]), torch.zeros(1, 2)
+    expected = 4 * (0.25 * np.log(0.25 / 0.5) + 0.75 * np.log(0.75 / 0.5))
+    assert divergence(new, old, 2.0).item() == pytest.approx(expected, rel=1e-5)
+    assert divergence(old, old, 2.0).item() == pytest.approx(0.0, abs=1e-7)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize("temperature", [None, 1.0, 3.0])
+def test_the_term_is_a_loop_over_tokens_with_two_models(dora: bool, temperature: float | None, tmp_path: Path) -> None:
+    model = adapted(tmp_path, dora)
+    move(model, 1)
+    parent = copy.deepcopy(model).eval()
+    start = weights_of(model)
+    move(model, 2)
+    model.eval()  # the student without dropout too, so that the two can be compared
+    examples = [Example([5, 6, 7, 8], 2), Example([9, 10, 11, 12, 13], 3), Example([4, 3], 1)]
+    term = replay_term(Replay(examples, 0, 0.7, 3, 0), model, start, temperature)
+    loss, expected = term(model, 0), 0.7 * replay_loss(model, parent, examples, temperature)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-4)
+    parameters = list(trainable_parameters(model).values())
+    for own, slow in zip(torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters), strict=True):
+        assert torch.allclose(own, slow, atol=1e-5)
+
+
+def test_the_parent_answers_without_dropout_and_leaves_no_trace(tmp_path: Path) -> None:
+    model = adapted(tmp_path)
+    start = weights_of(model)
+    move(model, 2)
+    moved = {name: weight.clone() for name, weight in weights_of(model).items()}
+    model.train()
+    term = replay_term(Replay([Example([5, 6, 7], 1)], 0, 1.0, 1, 0), model, start, 2.0)
+    before = model(torch.tensor([[5, 6, 7]])).logits.sum()  # a graph in the making, as the task's loss is
+    term(model, 0)
+    before.backward()
+    assert model.training
+    assert all(torch.equal(weight, moved[name]) for name, weight in weights_of(model).items())
