@@ -126,9 +126,14 @@ def is_magnitude(name: str) -> bool:
 
 
 def interpolate(old: Weights, new: Weights, alpha: float) -> Weights:
-    """Return (1 - alpha) old + alpha new, factor by factor.
+    """Return (1 - alpha) old + alpha new, factor by factor (WiSE-FT, arXiv 2109.01903); exact at both ends.
 
-    Right for LoRA and DoRA where ``new`` was continued from ``old`` (A, B and the magnitude vectors each lie on
-    one path; WiSE-FT, arXiv 2109.01903). Merging the products instead is silently wrong for DoRA.
+    For adapters of which ``new`` was continued from ``old``: the path then is the straight line between the two in the
+    weights that were trained. It is not the line between the products, whose points have rank 2r: the product
+    of the averages is (1 - alpha) B A + alpha B' A' - alpha (1 - alpha) (B' - B)(A' - A), so that what lies between
+    departs from that line by the second order of the update. The same holds for DoRA, whose magnitudes are averaged
+    too; averaging its products instead is silently wrong.
     """
+    if alpha == 1.0:
+        return dict(new)
     return {name: torch.lerp(old[name], new[name], alpha) for name in old}

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
 from compass_ops.errors import ModelError
@@ -19,6 +20,7 @@ from compass_ops.training.adapter import (
     weights_of,
     without_adapter,
 )
+from compass_ops.training.adapter_file import read_layers
 from compass_ops.training.base import load_base
 from tests.tiny_models import ARCHITECTURES, save_tiny_model
 
@@ -108,6 +110,58 @@ def test_interpolation_ends_at_its_ends(dora: bool, tmp_path: Path) -> None:
 def test_halfway_is_the_mean_of_the_factors() -> None:
     middle = interpolate({"a": torch.tensor([1.0, 3.0])}, {"a": torch.tensor([3.0, -1.0])}, 0.5)
     assert middle["a"].tolist() == [2.0, 1.0]
+
+
+def effective(base: PreTrainedModel, folder: Path, weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The dense weights that an adapter makes of the base's, by the formulas of LoRA and DoRA."""
+    save_file(weights, folder / "adapter_model.safetensors")
+    dense = {}
+    for name, layer in read_layers(folder).items():
+        moved = base.get_submodule(name).weight + layer.scaling * layer.up @ layer.down
+        if layer.magnitude is not None:
+            moved = layer.magnitude[:, None] * moved / moved.norm(dim=1, keepdim=True)
+        dense[name] = moved.detach()
+    return dense
+
+
+def trained(folder: Path, dora: bool) -> tuple[PreTrainedModel, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """A base, an adapter on it, and how far an update moves the adapter."""
+    base = loaded(folder / "base")
+    model = new_adapter(base, {**LORA, "use_dora": dora}, seed=0)
+    perturb(model)
+    save_adapter(model, folder / "adapter")
+    old = weights_of(model)
+    torch.manual_seed(2)
+    step = {name: 0.02 * torch.randn_like(weight) for name, weight in old.items()}
+    return detach(model), old, step
+
+
+def test_between_two_loras_the_dense_weights_depart_by_the_product_of_the_steps(tmp_path: Path) -> None:
+    base, old, step = trained(tmp_path, dora=False)
+    new = {name: weight + step[name] for name, weight in old.items()}
+    first, last = (effective(base, tmp_path / "adapter", weights) for weights in (old, new))
+    for alpha in (0.0, 0.25, 0.5, 1.0):
+        found = effective(base, tmp_path / "adapter", interpolate(old, new, alpha))
+        for name, dense in found.items():
+            down, up = (step[f"base_model.model.{name}.lora_{part}.weight"] for part in "AB")
+            line = (1 - alpha) * first[name] + alpha * last[name]
+            assert torch.allclose(dense, line - alpha * (1 - alpha) * 2.0 * up @ down, atol=1e-6), name
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_the_departure_from_the_dense_line_is_of_second_order(dora: bool, tmp_path: Path) -> None:
+    base, old, step = trained(tmp_path, dora)
+
+    def departure(size: float) -> tuple[float, float]:
+        new = {name: weight + size * step[name] for name, weight in old.items()}
+        ends = [effective(base, tmp_path / "adapter", weights) for weights in (old, new)]
+        middle = effective(base, tmp_path / "adapter", interpolate(old, new, 0.5))
+        apart = sum((dense - (ends[0][name] + ends[1][name]) / 2).norm().item() for name, dense in middle.items())
+        return apart, sum((ends[1][name] - dense).norm().item() for name, dense in ends[0].items())
+
+    (whole, moved), (half, _) = departure(1.0), departure(0.5)
+    assert half == pytest.approx(whole / 4, rel=0.15)
+    assert whole < 0.15 * moved
 
 
 def test_an_adapter_of_another_shape_is_refused(tmp_path: Path) -> None:
