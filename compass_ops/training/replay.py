@@ -45,7 +45,7 @@ def choose_anchors(
     if len(strata) <= size:
         return Anchors(np.arange(len(strata)), stands_for.copy())
     _, strata = np.unique(strata, return_inverse=True)
-    shares = np.bincount(strata, weights=stands_for)
+    shares = np.bincount(strata, weights=stands_for).astype(np.float64)
     quotas = _quotas(shares, np.bincount(strata), size)
     chosen = []
     for stratum in np.flatnonzero(quotas):

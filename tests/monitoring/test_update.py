@@ -14,11 +14,10 @@ from safetensors.torch import load_file
 from compass_ops.corpus.records import to_table
 from compass_ops.corpus.traits import session_numbers, text_traits
 from compass_ops.errors import DataFault, ModelError
-from compass_ops.evaluation.candidates import CandidateChoice
+from compass_ops.evaluation.candidates import CandidateChoice, choose_candidate
 from compass_ops.evaluation.score import ScoreSettings
 from compass_ops.evaluation.scorer import Scorer
 from compass_ops.model_files import folder_entry
-from compass_ops.monitoring import update
 from compass_ops.monitoring.traffic import with_request_columns
 from compass_ops.monitoring.update import Drifted, Updater
 from compass_ops.monitoring.windows import Embedding
@@ -187,13 +186,12 @@ def test_old_is_all_that_the_parent_was_trained_on(
     world.updater.make(world.window(COINS), tmp_path / "made")
     world.parent = tmp_path / "made" / "version"
     seen: list[list[int]] = []
-    choose = update.choose_candidate
 
     def noted(dev: Any, old: NDArray[np.int64], new: NDArray[np.int64], margin: float) -> CandidateChoice:
         seen.append(old.tolist())
-        return choose(dev, old, new, margin)
+        return choose_candidate(dev, old, new, margin)
 
-    monkeypatch.setattr(update, "choose_candidate", noted)
+    monkeypatch.setattr("compass_ops.monitoring.update.choose_candidate", noted)
     world.updater.make(world.window(COINS), tmp_path / "again")
     assert seen == [[16, 10]], "16 days at first, then 10 coins"
 

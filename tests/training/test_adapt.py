@@ -14,7 +14,6 @@ from compass_ops.errors import ModelError
 from compass_ops.model_files import folder_entry
 from compass_ops.sections import BaseParams, FolderModel, ScheduleParams, TrainParams
 from compass_ops.storage import read_array, read_json, read_table, write_table
-from compass_ops.training import adapt
 from compass_ops.training.adapt import (
     Base,
     Order,
@@ -29,6 +28,7 @@ from compass_ops.training.adapt import (
 )
 from compass_ops.training.adapter import AdaptedModel, new_adapter, weights_of
 from compass_ops.training.base import load_base
+from compass_ops.training.ewc import ewc_term
 from compass_ops.training.method import Method
 from compass_ops.training.recipe import schedule_from
 from compass_ops.training.train import CurvePoint, Run, train
@@ -122,30 +122,21 @@ def test_an_update_equals_its_parent_at_step_0(
 ) -> None:
     params = PARAMS.model_copy(update={"lora": {**PARAMS.lora, "use_dora": dora}})
     train_new(base, Order(subset(), params, 0, tmp_path / "v1"))
-    seen: list[tuple[dict[str, torch.Tensor], list[float]]] = []
+    starts: list[dict[str, torch.Tensor]] = []
+    losses: list[list[float]] = []
 
     def first_step(model: AdaptedModel, _: object, __: int, ___: object, run: Run) -> list[CurvePoint]:
-        own = model.training, model.eval()
-        penalty, replay = run.terms
-        cross_entropy = adapt.replay_term(replays[0], model, weights_of(model), None)
-        seen.append((weights_of(model), [term(model, 0).item() for term in (penalty, replay, cross_entropy)]))
-        model.train(own[0])
+        starts.append(weights_of(model))
+        losses.append([term(model, 0).item() for term in run.terms])
         return []
 
-    replays: list[adapt.Replay] = []
-    make = adapt.Replay
-
-    def noted(*arguments: object) -> adapt.Replay:
-        replays.append(make(*arguments))  # type: ignore[arg-type]
-        return replays[0]
-
-    monkeypatch.setattr(adapt, "train", first_step)
-    monkeypatch.setattr(adapt, "Replay", noted)
-    update(base, tmp_path / "v1", Order(subset(8), params, 1, tmp_path / "v2"), ECDA)
-    at_start, (penalty, replayed, cross_entropy) = seen[0]
+    monkeypatch.setattr("compass_ops.training.adapt.train", first_step)
+    for method in (ECDA, Method(replay=ECDA.replay)):
+        update(base, tmp_path / "v1", Order(subset(8), params, 1, tmp_path / "v2"), method)
     parent = weights(tmp_path / "v1")
-    assert at_start.keys() == parent.keys()
-    assert all(torch.equal(weight, parent[name]) for name, weight in at_start.items())
+    assert starts[0].keys() == parent.keys()
+    assert all(torch.equal(weight, parent[name]) for name, weight in starts[0].items())
+    (penalty, replayed), (cross_entropy,) = losses
     assert penalty == 0.0
     assert replayed == pytest.approx(cross_entropy, abs=1e-6), "the divergence from the parent is 0"
 
@@ -169,13 +160,12 @@ def test_the_papers_penalty_takes_the_fisher_diagonal_as_it_is(
     train_new(base, Order(subset(), PARAMS, 0, tmp_path / "v1"))
     fisher = load_file(tmp_path / "v1" / "fisher.safetensors")
     given: list[dict[str, torch.Tensor]] = []
-    make = adapt.ewc_term
 
     def noted(model: AdaptedModel, anchor: object, fisher: dict[str, torch.Tensor], strength: float) -> object:
         given.append(fisher)
-        return make(model, anchor, fisher, strength)  # type: ignore[arg-type]
+        return ewc_term(model, anchor, fisher, strength)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(adapt, "ewc_term", noted)
+    monkeypatch.setattr("compass_ops.training.adapt.ewc_term", noted)
     for normalised in (False, True):
         method = Method(ewc=2.0, normalised=normalised)
         update(base, tmp_path / "v1", Order(subset(4), PARAMS, 1, tmp_path / str(normalised)), method)
