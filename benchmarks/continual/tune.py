@@ -1,0 +1,22 @@
+"""Run the variants that strengths are chosen from: other languages and another seed than are reported, dev alone."""
+
+from pathlib import Path
+
+from benchmarks.continual.run import Cells
+from pipelines._stage import path_option, stage
+
+
+@stage
+@path_option("--records")
+@path_option("--assignments")
+@path_option("--base")
+@path_option("--out")
+def main(records: Path, assignments: Path, base: Path, out: Path) -> None:
+    """Run every variant of ``tuning``; the gate half is not read."""
+    cells = Cells(records, assignments, base, ("dev",))
+    tuning = cells.comparison.tuning
+    cells.run(tuning.variants, (tuning.languages, [tuning.seed]), out)
+
+
+if __name__ == "__main__":
+    main()
