@@ -9,6 +9,7 @@ one model's answers agree in part; clusters have uneven shares.
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +42,7 @@ POWER = {
 
 def main() -> None:
     """Simulate every scenario and write shares of passed tests and of promotions with 95 % intervals."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for kind, scenarios in (("level", LEVEL), ("power", POWER)):
         found[kind] = {}
         for number, (name, scenario) in enumerate(scenarios.items()):
