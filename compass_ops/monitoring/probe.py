@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from compass_ops.errors import DataFault
 from compass_ops.evaluation.metrics import FloatArray, group_numbers
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
-from compass_ops.monitoring.action import NOTHING, Response, respond
+from compass_ops.monitoring.action import NONE, NOTHING, Response, respond
 from compass_ops.monitoring.comparison import Seen
 from compass_ops.monitoring.harm import Harm, HarmSettings, Losses, measure_harm
 from compass_ops.monitoring.verdict import Verdict
@@ -53,11 +53,20 @@ class Prober:
                 continue
             level = self.settings.alpha if verdict.drifted else self.settings.alpha / max(1, len(asked))
             version = read_version(seen[language].folder)
+            if version.base_digest != self.scorer.base.digest:
+                found[language] = Response(NONE, self._another_base(version), None)
+                continue
             harm = self._harm(seen[language], version, verdict.drifted, level)
             made_for = version.manifest["window"]
             since = None if made_for is None else int(verdict.judged.window) - int(made_for)
             found[language] = respond(verdict.verdict, harm, self.settings, since)
         return found
+
+    def _another_base(self, version: Version) -> str:
+        return (
+            f"Production belongs to base {version.base_digest}, this project's is {self.scorer.base.digest}: no "
+            "candidate can continue from it. Restore that base, or promote an adapter trained on this one."
+        )
 
     def _has_feedback(self, one: Seen) -> bool:
         return one.feedback.num_rows >= self.settings.least_items
@@ -67,8 +76,6 @@ class Prober:
         language = one.judged.language
         if not drifted and not self._has_feedback(one):
             return f"the window has {one.feedback.num_rows} labelled rows (at least {self.settings.least_items} needed)"
-        if version.base_digest != self.scorer.base.digest:
-            return f"Production belongs to base {version.base_digest}, this project's is {self.scorer.base.digest}"
         try:
             dev = self._dev(language, version)
             if dev is None:

@@ -85,13 +85,13 @@ def test_unmeasured_harm_does_not_hold_an_update_back(project: Project) -> None:
     assert "no labelled dev items" in project.run()["sw"]["action_sentence"]
 
 
-def test_a_version_of_another_base_is_not_scored(project: Project) -> None:
+def test_nothing_continues_from_a_version_of_another_base(project: Project) -> None:
     project.window("0001", sw=SHIFTED)
     manifest = project.inputs["production"] / "sw" / "manifest.json"
     write_json(manifest, read_json(manifest) | {"base": {"digest": "f" * 64}})
-    sentence = project.run()["sw"]["action_sentence"]
-    assert "f" * 64 in sentence
-    assert "b" * 64 in sentence
+    row = project.run()["sw"]
+    assert (row["verdict"], row["action"]) == ("drift", NONE)
+    assert f"belongs to base {'f' * 64}, this project's is {'b' * 64}" in row["action_sentence"]
 
 
 def test_no_candidate_within_the_cool_down(project: Project) -> None:
