@@ -10,7 +10,7 @@ export DVC_NO_ANALYTICS := 1
 WORKERS ?= 2
 PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 pytest -q -n $(WORKERS) --dist loadfile
 
-.PHONY: repro check test test-long test-server postgresql clean
+.PHONY: repro check test test-long test-server postgresql chromium clean
 .DEFAULT_GOAL := repro
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -58,6 +58,12 @@ postgresql:
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
 	  test $$(id -u) = 0 || { echo "PostgreSQL is missing; install Debian's package postgresql."; exit 1; }; \
 	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends postgresql; }
+
+# The tests that open the reports in a browser skip without it.
+chromium:
+	@command -v chromium >/dev/null || { \
+	  test $$(id -u) = 0 || { echo "Chromium is missing; install Debian's package chromium."; exit 1; }; \
+	  apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends chromium; }
 
 clean:
 	rm -rf build .memo

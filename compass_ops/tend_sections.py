@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from compass_ops.sections import Count, Positive, ScheduleParams, Section
+from compass_ops.sections import Count, Positive, ScheduleParams, Section, Share
 
 
 class UpdateParams(Section):
@@ -88,8 +88,31 @@ class TrafficParams(Section):
     )
 
 
+class HarmParams(Section):
+    """Whether Production answers worse what is asked now; see ``monitoring.harm.HarmSettings``."""
+
+    required: bool = Field(
+        description="Set true to train a candidate only where harm is shown or cannot be measured, false for any shift."
+    )
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        description="Set the error rate of the test of harm, such as 0.05."
+    )
+    floor_nats: Annotated[float, Field(ge=0)] = Field(
+        description="Set the rise of the loss, in nats per byte of the answer, that is tolerated, such as 0.05."
+    )
+    least_items: Annotated[int, Field(ge=2)] = Field(
+        description="Set the effective labelled items below which no harm is measured, such as 20."
+    )
+    uncovered_share: Share = Field(
+        description="Set the share of what is asked that may lie in clusters without a labelled item, such as 0.2."
+    )
+    cool_down: Annotated[int, Field(ge=0)] = Field(
+        description="Set the windows after an update in which no other is made, such as 0 or 2."
+    )
+
+
 class DriftParams(Section):
-    """The trigger; see ``monitoring.drift.DriftSettings``, whose fields these are."""
+    """The trigger; see ``monitoring.drift.DriftSettings``, whose fields these are but for ``harm``."""
 
     correction: Literal["max-t", "holm", "benjamini-hochberg", "fixed"] = Field(
         description="Choose max-t, holm or benjamini-hochberg; fixed compares with fixed_threshold_nats, without test."
@@ -123,6 +146,7 @@ class DriftParams(Section):
         description="Set the quantile of the distances to the centroids beyond which a prompt is new, such as 0.95."
     )
     moved_clusters: Count = Field(description="Set how many of the clusters that moved most are shown.")
+    harm: HarmParams = Field(description="Say when Production answers worse what is asked now, and what follows.")
 
     @model_validator(mode="after")
     def _can_alarm(self) -> Self:

@@ -6,33 +6,38 @@ from compass_ops.model_files import entry_from
 from compass_ops.monitoring.drift import DriftSettings
 from compass_ops.params import load_params
 from compass_ops.storage import read_json
-from pipelines._stage import path_option, stage
+from pipelines._stage import MEMO, path_option, stage
 
 
 @stage
 @path_option("--windows")
 @path_option("--production")
 @path_option("--registry")
-@path_option("--embedder")
+@path_option("--records")
+@path_option("--vectors")
+@path_option("--base")
 @path_option("--out")
-def main(windows: Path, production: Path, registry: Path, embedder: Path, out: Path) -> None:
-    """Judge the newest window of every language, all together."""
+def main(out: Path, **paths: Path) -> None:
+    """Judge the newest window of every language, all together, and measure harm where there is a shift or feedback."""
+    from compass_ops.evaluation.score import ScoreSettings
+    from compass_ops.evaluation.scorer import Scorer
+    from compass_ops.monitoring.harm import HarmSettings
+    from compass_ops.monitoring.probe import Prober
     from compass_ops.monitoring.watch import WatchSettings, watch
     from compass_ops.monitoring.windows import Embedding
     from compass_ops.selection.embed import embed_texts, load_embedder
 
-    params = load_params()
-    entry = entry_from(read_json(embedder)["embedder"])
+    params, pins = load_params(), read_json(paths["base"])
+    entry, embed = entry_from(pins["embedder"]), params.embed
     model = load_embedder(entry, Path.cwd())
-    embed = params.embed
-    settings = WatchSettings(
-        DriftSettings(**params.drift.model_dump()), params.report.html_limit, params.report.examples
-    )
+    score = ScoreSettings(params.base.separator, params.base.max_tokens, params.evaluate.batch_tokens)
+    scorer = Scorer(entry_from(pins["model"]), Path.cwd(), score, MEMO)
+    drift, report = DriftSettings(**params.drift.model_dump(exclude={"harm"})), params.report
     watch(
-        {"windows": windows, "production": production, "registry": registry},
+        paths,
         Embedding(entry.digest, lambda texts: embed_texts(model, texts, embed.prefix, embed.batch_rows)),
-        settings,
-        params.project.seed,
+        Prober(scorer, paths["records"], paths["vectors"], HarmSettings(**params.drift.harm.model_dump())),
+        WatchSettings(drift, report.html_limit, report.examples, params.project.seed),
         out,
     )
 

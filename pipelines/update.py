@@ -1,10 +1,11 @@
-"""Stage update: a candidate for every language whose newest window drifted, or a receipt that says why not."""
+"""Stage update: a candidate for every language whose newest window calls for one, or a receipt that says why not."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compass_ops.fanout import fan_out
 from compass_ops.model_files import entry_from
+from compass_ops.monitoring.action import CANDIDATE
 from compass_ops.params import load_params
 from compass_ops.storage import fresh_folder, read_json, tree_digest, value_digest, write_json
 from pipelines._stage import MEMO, path_option, stage
@@ -24,10 +25,10 @@ FORMAT = 4
 @path_option("--base")
 @path_option("--out")
 def main(**paths: Path) -> None:
-    """Update the adapters of the languages that drifted; load no model if none did."""
+    """Update the adapters of the languages whose window calls for it; load no model if none does."""
     params = load_params()
     summary = read_json(paths["drift"] / "summary.json")
-    drifted = sorted(language for language, row in summary.items() if row["verdict"] == "drift")
+    drifted = sorted(language for language, row in summary.items() if row["action"] == CANDIDATE)
     inputs = {language: _inputs(language, summary[language]["window"], paths) for language in drifted}
     if drifted:
         updater = _updater(paths)
@@ -47,8 +48,9 @@ def main(**paths: Path) -> None:
         with fresh_folder(paths["out"]):
             pass
     for language in sorted(set(params.project.languages) - set(drifted)):
-        row = summary.get(language, {"sentence": "No traffic was looked at."})
-        write_json(paths["out"] / language / "receipt.json", {"status": "no update", "reason": row["sentence"]})
+        row = summary.get(language, {"sentence": "No traffic was looked at.", "action_sentence": ""})
+        reason = f"{row['sentence']} {row['action_sentence']}".strip()
+        write_json(paths["out"] / language / "receipt.json", {"status": "no update", "reason": reason})
 
 
 def _inputs(language: str, window: str, paths: dict[str, Path]) -> list[str]:

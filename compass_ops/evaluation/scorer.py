@@ -76,15 +76,27 @@ class Scorer:
         ModelError
             If the adapter belongs to another base.
         """
+        prompts, choices = records["prompt"].to_pylist(), records["choices"].to_pylist()
+        for name, own in zip(records["id"].to_pylist(), choices, strict=True):
+            if own is None or len(own) < 2:
+                raise DataFault(language, f"test record {name} must have at least two choices; got {len(own or [])}.")
+        return self._remembered(language, prompts, choices, version)
+
+    def answer_scores(
+        self, language: str, prompts: list[str], answers: list[str], version: Version | None
+    ) -> FloatArray:
+        """Return the log-likelihood of each prompt's one answer, float64 (n,); raises as ``scores`` does."""
+        scores = self._remembered(language, prompts, [[answer] for answer in answers], version)
+        return np.array([own[0] for own in scores])
+
+    def _remembered(
+        self, language: str, prompts: list[str], choices: list[list[str]], version: Version | None
+    ) -> list[FloatArray]:
         if version is not None and version.base_digest != self.base.digest:
             raise ModelError(
                 f"{version.folder}: the adapter belongs to base {version.base_digest}, this project's base is "
                 f"{self.base.digest}. Train it again on this base, or restore that one."
             )
-        prompts, choices = records["prompt"].to_pylist(), records["choices"].to_pylist()
-        for name, own in zip(records["id"].to_pylist(), choices, strict=True):
-            if own is None or len(own) < 2:
-                raise DataFault(language, f"test record {name} must have at least two choices; got {len(own or [])}.")
         model = [self.base.digest, None if version is None else version.digest]
         # Batching changes no score, so it is no part of the name.
         settings = {name: value for name, value in asdict(self.settings).items() if name != "batch_tokens"}

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from compass_ops.errors import DataFault
@@ -36,7 +37,8 @@ class Watched:
 class Seen:
     """One language's window beside the reference; ``adopted``: Production was updated for it.
 
-    ``clusters``, int32 (n,), are the window's under Production's centroids.
+    ``clusters``, int32 (n,), are the window's under Production's centroids. ``feedback`` are its labelled rows:
+    ``prompt``, ``completion``, ``cluster`` and ``group``, equal for rows of one session.
     """
 
     judged: Judged
@@ -44,6 +46,7 @@ class Seen:
     compared: Compared
     evidence: Evidence
     clusters: NDArray[np.int32]
+    feedback: pa.Table
     adopted: bool
 
 
@@ -132,7 +135,15 @@ def _seen(production: Production, window: Window, embedding: Embedding, watched:
         for move in moved
     }
     evidence = Evidence(histograms, moved, examples, described(rows, window.table))
-    return Seen(judged, production.folder, compared, evidence, clusters[1], adopted)
+    feedback = _labelled(window, clusters[1])
+    return Seen(judged, production.folder, compared, evidence, clusters[1], feedback, adopted)
+
+
+def _labelled(window: Window, clusters: NDArray[np.int32]) -> pa.Table:
+    """Return the rows that users labelled; none where no text is kept."""
+    columns = {name: window.table[name] for name in ("prompt", "completion")}
+    table = pa.table({**columns, "cluster": clusters, "group": window.sessions()})
+    return table.filter(pc.not_equal(table["completion"], ""))
 
 
 def _compared(

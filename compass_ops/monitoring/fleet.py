@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
+from typing import TypeGuard
 
 from jinja2 import Environment, StrictUndefined, Template
 
+from compass_ops.monitoring.action import PAGE
 from compass_ops.storage import write_bytes
 
 _NOTHING = "–"
@@ -28,10 +30,12 @@ class Score:
 
 @dataclass(frozen=True)
 class DriftCell:
-    """What the newest window showed; ``p_value`` is None where nothing was tested."""
+    """What the newest window showed and what is done about it; ``p_value`` is None where nothing was tested."""
 
     verdict: str
     sentence: str
+    action: str
+    action_sentence: str
     window: str | None
     p_value: float | None
 
@@ -131,8 +135,13 @@ def summary_table(rows: Sequence[FleetRow]) -> str:
     cells = [_cells(row) for row in rows]
     widths = [max(len(line[column]) for line in [_COLUMNS, *cells]) for column in range(len(_COLUMNS))]
     lines = [_line(line, widths) for line in [_COLUMNS, tuple("-" * width for width in widths), *cells]]
-    failures = [f"{row.language} failed: {row.failure}" for row in rows if row.failure is not None]
-    return "\n".join([*lines, *([""] if failures else []), *failures])
+    notes = [f"{row.language} failed: {row.failure}" for row in rows if row.failure is not None]
+    notes += [f"{row.language}, a person is needed: {row.drift.action_sentence}" for row in rows if _calls(row.drift)]
+    return "\n".join([*lines, *([""] if notes else []), *notes])
+
+
+def _calls(drift: DriftCell | None) -> TypeGuard[DriftCell]:
+    return drift is not None and drift.action == PAGE
 
 
 def _cells(row: FleetRow) -> tuple[str, ...]:
@@ -165,6 +174,7 @@ def _summary(rows: Sequence[FleetRow]) -> list[tuple[int, str]]:
         (len(rows), "languages" if len(rows) != 1 else "language"),
         (sum(row.version is not None for row in rows), "with an adapter in Production"),
         (drifted, "drifted in the newest window"),
+        (sum(_calls(row.drift) for row in rows), "with harm that a person should look at"),
         (sum(row.failure is not None for row in rows), "failed"),
     ]
 

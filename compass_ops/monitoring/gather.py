@@ -40,7 +40,7 @@ def fleet_rows(inputs: Mapping[str, Path], out: Path) -> list[FleetRow]:
                 language=language,
                 zero_shot=_score(scores, language, "base"),
                 adapter=_score(scores, language, "adapter"),
-                drift=seen and DriftCell(seen["verdict"], seen["sentence"], seen["window"], seen["p_value"]),
+                drift=seen and DriftCell(**{name: seen[name] for name in DriftCell.__dataclass_fields__}),
                 decision=FAILED if failure else decision,
                 reason=reason,
                 version=serving,

@@ -19,7 +19,7 @@ import pandas as pd
 from compass_ops.monitoring.drift import ClusterMove, DriftSettings, Finding, Histograms
 from compass_ops.monitoring.evidence import Evidence
 from compass_ops.monitoring.measures import DIVERGENCE, MIX, MMD, NOVELTY
-from compass_ops.monitoring.verdict import DRIFT_FIGURE, PARTS, Verdict
+from compass_ops.monitoring.verdict import DRIFT_FIGURE, HARM_FIGURE, HARM_PARTS, PARTS, Verdict
 from compass_ops.storage import write_bytes
 
 # Telemetry decides at import.
@@ -31,7 +31,7 @@ with warnings.catch_warnings():
     from evidently.core.report import Context, Snapshot
     from evidently.legacy.model.widget import BaseWidgetInfo
     from evidently.legacy.renderers.html_widgets import CounterData, counter, plotly_data, table_data
-    from evidently.tests import eq, gt, gte, lt
+    from evidently.tests import eq, gt, gte, lt, lte
 
 # A snapshot is a function of its inputs: DVC hashes it and a promotion records its digest.
 _TIMESTAMP = datetime(2000, 1, 1, tzinfo=UTC)
@@ -47,8 +47,20 @@ _STATISTICS = {
 }
 _EFFECTS = {NOVELTY: "ratio to the reference's"}
 _PARTS = {"value": "", "p_value": ": p over all tests", "p_raw": ": p alone"}
+_HARM = {
+    "before": "Loss on what was asked before, nats per byte",
+    "after": "Loss on what is asked now, nats per byte",
+    "low": "Rise of the loss: lower bound",
+    "high": "Rise of the loss: upper bound",
+    "level": "Error rate of either bound",
+    "floor": "Rise of the loss that is tolerated",
+    "n": "Labelled items of what is asked now",
+    "effective_n": "Effective labelled items",
+}
 _LABELS = {
     DRIFT_FIGURE: "Drift (1 yes, 0 no)",
+    HARM_FIGURE: "Harm (1 shown, 0 not)",
+    **{f"{HARM_FIGURE}_{part}": label for part, label in _HARM.items()},
     "p_value": "Smallest p over all tests",
     "n_window": "Rows in the window",
     "n_reference": "Rows in the reference",
@@ -99,6 +111,9 @@ def verdict_snapshot(verdict: Verdict, evidence: Evidence, settings: DriftSettin
         "judged": asdict(verdict.judged),
         "verdict": verdict.verdict,
         "sentence": verdict.sentence,
+        "action": verdict.response.action,
+        "action_sentence": verdict.response.sentence,
+        "harm_source": "" if verdict.response.harm is None else verdict.response.harm.source,
         "floors": {one.statistic: str(one.floor) for one in verdict.findings},
         "settings": {name: str(value) for name, value in asdict(settings).items()},
     }
@@ -142,6 +157,12 @@ def _figures(verdict: Verdict, settings: DriftSettings) -> Iterator[tuple[str, f
                 yield f"{one.statistic}_{part}", float(number), tests.get(part, [])
     if verdict.p_value is not None:
         yield "p_value", verdict.p_value, [gt(settings.alpha, is_critical=False)]
+    harm = verdict.response.harm
+    if harm is not None:
+        yield HARM_FIGURE, float(harm.shown), [eq(0)]
+        for part in HARM_PARTS:
+            tests_of_part = [lte(harm.floor, is_critical=False)] if part == "low" else []
+            yield f"{HARM_FIGURE}_{part}", float(getattr(harm, part)), tests_of_part
     yield "n_window", float(verdict.n_window), [gte(settings.minimum_window, is_critical=False)]
     yield "n_reference", float(verdict.n_reference), [gte(settings.minimum_reference, is_critical=False)]
     yield "family", float(verdict.family), []
@@ -163,6 +184,12 @@ def _widgets(verdict: Verdict, evidence: Evidence) -> Iterator[BaseWidgetInfo]:
             column_names=["Statistic", "Value", "Effect", "Floor", "p over all tests", "p alone"],
             data=[_finding(one) for one in verdict.findings],
         )
+    response = verdict.response
+    yield counter(title="What is done", counters=[CounterData(response.sentence, response.action.capitalize())])
+    if response.harm is not None:
+        figures = [[label, _written(float(getattr(response.harm, part)))] for part, label in _HARM.items()]
+        title = f"Harm, on {response.harm.source}"
+        yield table_data(title=title, column_names=["Production's answers", ""], data=figures)
     yield _histogram(evidence.histograms)
     if evidence.moved:
         yield table_data(

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, get_args
 
 from compass_ops.errors import StorageError
+from compass_ops.monitoring.action import ACTIONS, NOTHING, Response
 from compass_ops.monitoring.drift import DriftVerdict, Finding, LanguageDrift
+from compass_ops.monitoring.harm import Harm
 from compass_ops.monitoring.measures import DIVERGENCE, STATISTICS
 from compass_ops.storage import read_json
 
@@ -23,6 +25,8 @@ NO_PRODUCTION, NO_TRAFFIC, FAILED = "no production version", "no window", "faile
 
 # Names of figures in the snapshot; `drift` is 1 where drift was found, and its test must fail exactly then.
 DRIFT_FIGURE = "drift"
+HARM_FIGURE = "harm"  # the same of the harm, where it was measured
+HARM_PARTS = ("before", "after", "low", "high", "level", "floor", "n", "effective_n")
 COUNTS = ("n_window", "n_reference", "family")
 PARTS = ("value", "effect", "p_value", "p_raw")  # of each statistic: `mmd_effect` and so on
 
@@ -58,6 +62,8 @@ class Verdict:
         Rows compared.
     family : int
         Languages tested together.
+    response : Response
+        What is done about it, with the harm beside the shift.
     """
 
     judged: Judged
@@ -68,11 +74,18 @@ class Verdict:
     n_window: int
     n_reference: int
     family: int
+    response: Response
 
     @property
     def drifted(self) -> bool:
-        """Whether the window calls for an update."""
+        """Whether what is asked has shifted."""
         return self.verdict == "drift"
+
+    @property
+    def alarmed(self) -> bool:
+        """Whether there is something to look at: a shift, or harm."""
+        harm = self.response.harm
+        return self.drifted or (harm is not None and harm.shown)
 
     @property
     def debiased(self) -> float:
@@ -101,13 +114,23 @@ def verdict_from(judged: Judged, found: LanguageDrift) -> Verdict:
         found.n_window,
         found.n_reference,
         found.family,
+        NOTHING,
     )
+
+
+def with_response(verdict: Verdict, response: Response) -> Verdict:
+    """Attach to a verdict what is done about it."""
+    harm = response.harm
+    if harm is not None:
+        numbers: dict[str, Any] = {part: _round(getattr(harm, part)) for part in HARM_PARTS if part != "n"}
+        response = replace(response, harm=replace(harm, **numbers))
+    return replace(verdict, response=response)
 
 
 def adopted_verdict(judged: Judged, rows: tuple[int, int]) -> Verdict:
     """Return the verdict on the window that Production was updated for, which is not tested again."""
     sentence = f"Version {judged.version} was made for this window, so it is not tested against itself."
-    return Verdict(judged, ADOPTED, sentence, (), None, *rows, 0)
+    return Verdict(judged, ADOPTED, sentence, (), None, *rows, 0, NOTHING)
 
 
 def read_verdict(path: Path) -> Verdict:
@@ -136,19 +159,32 @@ def read_verdict(path: Path) -> Verdict:
         )
         judged = Judged(**metadata["judged"])
         verdict, sentence = str(metadata["verdict"]), str(metadata["sentence"])
+        response = _response(metadata, figures)
     except (KeyError, TypeError, AttributeError) as error:
         raise StorageError(
             f"{path}: is not a verdict file ({type(error).__name__}: {error}). Delete it and run `dvc repro drift`."
         ) from error
     failed = _failed_tests(snapshot["metric_results"])
-    if verdict not in VERDICTS or (verdict == "drift") != (DRIFT_FIGURE in failed):
+    shown = response.harm is not None and response.harm.shown
+    agree = (verdict == "drift") == (DRIFT_FIGURE in failed) and shown == (HARM_FIGURE in failed)
+    if verdict not in VERDICTS or response.action not in ACTIONS or not agree:
         raise StorageError(
             f"{path}: says {verdict!r}, but its failed tests are {sorted(failed)}. It was changed by hand: "
             "delete it and run `dvc repro drift`."
         )
-    return Verdict(
-        judged, verdict, sentence, findings, figures.get("p_value"), *(int(figures[name]) for name in COUNTS)
-    )
+    n_window, n_reference, family = (int(figures[name]) for name in COUNTS)
+    p_value = figures.get("p_value")
+    return Verdict(judged, verdict, sentence, findings, p_value, n_window, n_reference, family, response)
+
+
+def _response(metadata: Mapping[str, Any], figures: Mapping[str, Any]) -> Response:
+    if "action" not in metadata:
+        return NOTHING  # laid beside a version before there was a harm signal
+    harm = None
+    if HARM_FIGURE in figures:
+        numbers = {part: figures[f"{HARM_FIGURE}_{part}"] for part in HARM_PARTS}
+        harm = Harm(source=metadata["harm_source"], **{**numbers, "n": int(numbers["n"])})
+    return Response(metadata["action"], str(metadata["action_sentence"]), harm)
 
 
 def _rounded(value: float | None) -> float | None:

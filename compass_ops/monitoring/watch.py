@@ -1,13 +1,15 @@
 """Stage drift: the newest windows of each language against the reference of its Production version."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from compass_ops.errors import DataFault
+from compass_ops.monitoring.action import NONE
 from compass_ops.monitoring.comparison import Production, Seen, Watched, see
 from compass_ops.monitoring.drift import DriftSettings, LanguageDrift, judge, unconfirmed
+from compass_ops.monitoring.probe import Prober
 from compass_ops.monitoring.report import save_html, verdict_snapshot
 from compass_ops.monitoring.traffic import WINDOWS_FILE, window_name
 from compass_ops.monitoring.verdict import (
@@ -18,6 +20,7 @@ from compass_ops.monitoring.verdict import (
     adopted_verdict,
     read_verdict,
     verdict_from,
+    with_response,
 )
 from compass_ops.monitoring.windows import Embedding
 from compass_ops.storage import file_digest, fresh_folder, read_json, write_array, write_json
@@ -31,14 +34,18 @@ ALARM_FILE = "drift.json"  # in a version folder: the verdict that led to the ve
 
 @dataclass(frozen=True)
 class WatchSettings:
-    """How the stage judges, and how much it shows: HTML files per round, example prompts per moved cluster."""
+    """How the stage judges, and how much it shows: HTML files per round, example prompts per moved cluster.
+
+    ``seed`` is the project's.
+    """
 
     drift: DriftSettings
     html_limit: int
     examples: int
+    seed: int
 
 
-def watch(inputs: Mapping[str, Path], embedding: Embedding, settings: WatchSettings, seed: int, out: Path) -> None:
+def watch(inputs: Mapping[str, Path], embedding: Embedding, prober: Prober, settings: WatchSettings, out: Path) -> None:
     """Leave ``<language>/verdict.json``, ``report.html`` where there is something to see, and ``summary.json``.
 
     Parameters
@@ -47,14 +54,15 @@ def watch(inputs: Mapping[str, Path], embedding: Embedding, settings: WatchSetti
         ``windows`` (stage traffic's folder), ``production`` (version folders), ``registry`` (``registry.json``).
     embedding : Embedding
         Must be the one that the versions were made with; a language whose version has another one fails.
+    prober : Prober
+        Measures harm beside a shift.
     settings : WatchSettings
-    seed : int
     out : Path
         Replaced as a whole.
     """
     registry = read_json(inputs["registry"])["languages"]
     names = [str(name) for name in read_json(inputs["windows"] / WINDOWS_FILE)]
-    watched = Watched(settings.drift, settings.examples, seed)
+    watched = Watched(settings.drift, settings.examples, settings.seed)
     seen: dict[str, list[Seen]] = {}
     summary: dict[str, dict[str, Any]] = {}
     for language in _languages(inputs, names, registry):
@@ -68,6 +76,8 @@ def watch(inputs: Mapping[str, Path], embedding: Embedding, settings: WatchSetti
         else:
             summary[language] = found
     verdicts = _verdicts(seen, settings.drift)
+    responses = prober.responses({language: newest for language, (newest, *_) in seen.items()}, verdicts)
+    verdicts = {language: with_response(verdict, responses[language]) for language, verdict in verdicts.items()}
     with fresh_folder(out) as aside:
         for language, verdict in verdicts.items():
             snapshot = verdict_snapshot(verdict, seen[language][0].evidence, settings.drift)
@@ -76,7 +86,9 @@ def watch(inputs: Mapping[str, Path], embedding: Embedding, settings: WatchSetti
         alarms = {language: _alarm(seen[language][0], verdict, aside) for language, verdict in verdicts.items()}
         shown = _write_reports(verdicts, alarms, aside, settings.html_limit)
         for language, verdict in verdicts.items():
-            summary[language] = _judged_row(verdict, alarms[language], aside) | {"report": shown.get(language)}
+            remembered = registry.get(language, {}).get("last_alarm")
+            row = _judged_row(verdict, _last_alarm(alarms[language], remembered), aside)
+            summary[language] = row | {"report": shown.get(language)}
         write_json(aside / SUMMARY_FILE, summary)
 
 
@@ -131,10 +143,10 @@ def _confirmed(language: str, rounds: Sequence[Mapping[str, LanguageDrift]]) -> 
 
 def _alarm(one: Seen, verdict: Verdict, out: Path) -> Path | None:
     """Return the verdict file of the language's last alarm: this round's, or the one that Production came from."""
-    if verdict.drifted:
+    if verdict.alarmed:
         return out / verdict.judged.language / VERDICT_FILE
     earlier = one.folder / ALARM_FILE
-    return earlier if earlier.exists() and read_verdict(earlier).drifted else None
+    return earlier if earlier.exists() and read_verdict(earlier).alarmed else None
 
 
 def _write_reports(
@@ -144,7 +156,7 @@ def _write_reports(
 
     def urgency(language: str) -> tuple[bool, bool, float, str]:
         verdict = verdicts[language]
-        return not verdict.drifted, alarms[language] is None, -verdict.debiased, language
+        return not verdict.alarmed, alarms[language] is None, -verdict.debiased, language
 
     first = {language for language, verdict in verdicts.items() if verdict.judged.window == window_name(1)}
     worth = [language for language in verdicts if alarms[language] is not None or language in first]
@@ -157,18 +169,27 @@ def _write_reports(
 
 
 def _row(verdict: str, sentence: str) -> dict[str, Any]:
-    empty = ("window", "version", "findings", "p_value", "verdict_digest", "last_alarm", "report")
-    return {"verdict": verdict, "sentence": sentence, **dict.fromkeys(empty)}
+    empty = ("window", "version", "findings", "p_value", "verdict_digest", "harm", "last_alarm", "report")
+    return {"verdict": verdict, "sentence": sentence, "action": NONE, "action_sentence": "", **dict.fromkeys(empty)}
 
 
-def _judged_row(verdict: Verdict, alarm: Path | None, out: Path) -> dict[str, Any]:
-    last = None
-    if alarm is not None:
-        alarmed = read_verdict(alarm)
-        last = {"window": alarmed.judged.window, "p_value": alarmed.p_value, "sentence": alarmed.sentence}
+def _last_alarm(alarm: Path | None, remembered: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return the newer one of an alarm whose file is here and the registry's last one, which led to no version."""
+    if alarm is None:
+        return remembered
+    found = read_verdict(alarm)
+    sentence = found.sentence if found.drifted else found.response.sentence
+    own = {"window": found.judged.window, "p_value": found.p_value, "sentence": sentence}
+    return remembered if remembered is not None and remembered["window"] > own["window"] else own
+
+
+def _judged_row(verdict: Verdict, last: dict[str, Any] | None, out: Path) -> dict[str, Any]:
     return {
         "verdict": verdict.verdict,
         "sentence": verdict.sentence,
+        "action": verdict.response.action,
+        "action_sentence": verdict.response.sentence,
+        "harm": verdict.response.harm and asdict(verdict.response.harm),
         "window": verdict.judged.window,
         "version": verdict.judged.version,
         "findings": {one.statistic: {"effect": one.effect, "p_value": one.p_value} for one in verdict.findings},

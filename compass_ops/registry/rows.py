@@ -12,6 +12,7 @@ from compass_ops.registry.names import HISTORY, language_of
 
 TAG = "compass."
 ENTRY = f"{TAG}entry."  # then the language
+REPORT, REPORTS = "report.", "reports"  # a tag without our prefix, then the window; the run's folder with its files
 EFFECT = f"{TAG}effect"  # of a decision on several languages, once its writer knows: valid or void
 
 

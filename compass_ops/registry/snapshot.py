@@ -7,6 +7,7 @@ from compass_ops.errors import RegistryError
 from compass_ops.registry.history import registry_json
 from compass_ops.registry.mirror import LanguageView, Version
 from compass_ops.registry.names import checked_digest
+from compass_ops.registry.reports import last_alarm
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.versions import link_tree, verify_version
 from compass_ops.storage import read_json, write_json
@@ -37,7 +38,10 @@ def write_snapshot(store: RegistryStore, out: Path, memo: Path) -> None:
         if view.state.production is not None:
             version = _production(view)
             link_tree(_kept(store, version, memo), out / PRODUCTION_FOLDER / language)
-    write_json(out / REGISTRY, registry_json({language: view.state for language, view in views.items()}))
+    told = registry_json({language: view.state for language, view in views.items()})
+    for language, view in views.items():
+        told["languages"][language]["last_alarm"] = last_alarm(view)
+    write_json(out / REGISTRY, told)
 
 
 def _production(view: LanguageView) -> Version:

@@ -30,7 +30,7 @@ from compass_ops.registry.names import (
     model_name,
 )
 from compass_ops.registry.remembered import remembered
-from compass_ops.registry.rows import EFFECT, ENTRY, TAG, entries_of, entry_text, rows_from
+from compass_ops.registry.rows import EFFECT, ENTRY, REPORT, REPORTS, TAG, entries_of, entry_text, rows_from
 from compass_ops.registry.stages import PRODUCTION, STAGING
 from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digest, replace_folder
@@ -43,12 +43,7 @@ _GONE = "the files are gone. `compass restore` may bring them back."
 
 
 class RegistryStore:
-    """A registry. Reading one that does not exist yet finds it empty and does not make it.
-
-    Parameters
-    ----------
-    location : RegistryLocation
-    """
+    """A registry at a location. Reading one that does not exist yet finds it empty and does not make it."""
 
     def __init__(self, location: RegistryLocation) -> None:
         self.location = location
@@ -161,9 +156,11 @@ class RegistryStore:
 
     def _settle(self, number: str, valid: bool) -> None:
         """Note beside a decision on several languages what follows from the history, to spare others reading it."""
-        with tracking.mlflow_errors(self.location, "writing the history"):
-            effect = "valid" if valid else "void"
-            tracking.persist(lambda: self._client.set_model_version_tag(HISTORY, number, EFFECT, effect))
+        self._tag(HISTORY, number, EFFECT, "valid" if valid else "void")
+
+    def _tag(self, model: str, number: str, key: str, value: str) -> None:
+        with tracking.mlflow_errors(self.location, f"tagging version {number} of {model}"):
+            tracking.persist(lambda: self._client.set_model_version_tag(model, number, key, value))
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -260,9 +257,11 @@ class RegistryStore:
         artifacts.delete_folder(self.location, version.source)
         artifacts.put_folder(self.location, folder, version.source)
 
-    def attach_report(self, version: Version, path: Path) -> None:
-        """Attach a report file to a version's run."""
-        tracking.log_report(self._client, self.location, version.run_id, path)
+    def attach_report(self, language: str, version: Version, files: Iterable[Path], note: tuple[str, str]) -> None:
+        """Attach a window's report files to a version's run, then a tag to the version: (window, text)."""
+        for file in files:
+            tracking.log_report(self._client, self.location, version.run_id, file, f"{REPORTS}/{note[0]}")
+        self._tag(model_name(language), checked_version(version.number), f"{TAG}{REPORT}{note[0]}", note[1])
 
     def discard(self, language: str, version: Version) -> None:
         """Delete a version with its files and mark its run as deleted; nothing happens where it is gone already."""

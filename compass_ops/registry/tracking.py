@@ -273,10 +273,10 @@ def log_version_run(
         return run.run_id, f"{client.get_run(run.run_id).info.artifact_uri}/version"
 
 
-def log_report(client: Any, location: RegistryLocation, run_id: str, path: Path) -> None:
-    """Attach a report file to a run, under ``reports``."""
+def log_report(client: Any, location: RegistryLocation, run_id: str, path: Path, folder: str) -> None:
+    """Attach a report file to a run, in a folder of its artifacts."""
     with mlflow_errors(location, f"uploading {path.name}"):
-        client.log_artifact(run_id, str(path), "reports")
+        client.log_artifact(run_id, str(path), folder)
 
 
 def fetch_folder(location: RegistryLocation, uri: str, into: Path) -> Path:

@@ -9,7 +9,7 @@ from compass_ops.errors import StorageError
 from compass_ops.evaluation.gate import BETTER, NOT_WORSE, GateLimits
 from compass_ops.evaluation.items import item_table
 from compass_ops.evaluation.update_gate import gate_updates
-from compass_ops.storage import file_digest, read_json, write_json, write_table
+from compass_ops.storage import file_digest, read_json, read_table, write_json, write_table
 
 LIMITS = (GateLimits(margin=0.05, alpha=0.05, power=0.8, uncovered_share=0.2, least_items=30), 20)
 N = 200  # gate items, the first half in cluster 0, the second in cluster 1
@@ -69,6 +69,20 @@ def test_no_update(inputs: dict[str, Path]) -> None:
     record = gate(inputs, "ca")
     assert (record["verdict"], record["reasons"]) == ("no candidate", ["no drift, p = 0.4"])
     assert record["against"]["kind"] == "base"
+
+
+def test_labels_missing(inputs: dict[str, Path]) -> None:
+    update = inputs["candidates"] / "sw"
+    items = read_table(update / "items.parquet")
+    for name in ("answer", "correct", "margin"):
+        place = items.column_names.index(name)
+        items = items.set_column(
+            place, items.schema.field(place), pa.nulls(items.num_rows, items.schema.field(place).type)
+        )
+    write_table(update / "items.parquet", items)
+    record = gate(inputs)
+    assert (record["verdict"], record["used_gate"], record["tests"]) == ("cannot judge", False, [])
+    assert f"Only 0 labelled items of {N}" in record["reasons"][0]
 
 
 def test_production_changed_meanwhile(inputs: dict[str, Path]) -> None:

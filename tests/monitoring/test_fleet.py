@@ -1,10 +1,6 @@
-import shutil
-import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-
-import pytest
 
 from compass_ops.monitoring.fleet import (
     Alarm,
@@ -18,6 +14,7 @@ from compass_ops.monitoring.fleet import (
     summary_table,
     write_fleet_page,
 )
+from tests.browser import needs_chromium, opened
 
 HOSTILE = """<script>document.title='broken in'</script>"><img src="http://evil.example/x" onerror=1>"""
 
@@ -33,7 +30,14 @@ SHIFTED = FleetRow(
     language="sw",
     zero_shot=Score(0.463, 0.428, 0.499, 750),
     adapter=Score(0.57, 0.534, 0.605, 750),
-    drift=DriftCell("drift", "What is asked has shifted: debiased divergence 0.0831 nats.", "0002", 0.001),
+    drift=DriftCell(
+        "drift",
+        "What is asked has shifted: debiased divergence 0.0831 nats.",
+        "train a candidate",
+        "Harm is shown.",
+        "0002",
+        0.001,
+    ),
     decision="update promoted",
     reason="Not worse on the old distribution, better on the new one.",
     version="2",
@@ -50,7 +54,7 @@ FAILED = FleetRow(
 QUIET = replace(
     SHIFTED,
     language="id",
-    drift=DriftCell("no drift", "No sign of a shift.", "0002", 0.4),
+    drift=DriftCell("no drift", "No sign of a shift.", "none", "", "0002", 0.4),
     decision="kept",
     version="1",
     last_alarm=None,
@@ -118,6 +122,14 @@ def test_two_hundred_languages_stay_light() -> None:
     assert len(fleet_page(rows, "project").encode()) < 4_000_000
 
 
+def test_harm_without_shift_calls_a_person() -> None:
+    called = replace(QUIET, drift=DriftCell("no drift", "No shift.", "page a person", "Harm is shown.", "0002", 0.4))
+    page = fleet_page([called], "project")
+    assert "<strong>1</strong><span>with harm that a person should look at</span>" in page
+    assert "<b>Page a person.</b> Harm is shown." in page
+    assert "id, a person is needed: Harm is shown." in summary_table([called]).splitlines()
+
+
 def test_no_languages() -> None:
     assert "<strong>0</strong><span>languages</span>" in fleet_page([], "project")
     assert summary_table([]).splitlines()[0].startswith("language  zero-shot")
@@ -135,15 +147,28 @@ def test_terminal_table() -> None:
     ]
 
 
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed (Debian's package)")
+@needs_chromium
 def test_the_page_in_a_browser_without_network(tmp_path: Path) -> None:
     path = tmp_path / "index.html"
     write_fleet_page(ROWS, "project", path)
-    command = [
-        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--proxy-server=127.0.0.1:9",
-        f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", path.as_uri(),
-    ]  # fmt: skip
-    shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
-    assert "<title>Fleet report: project</title>" in shown.stdout
-    assert "broken in'</script>" not in shown.stdout
-    assert "CONSOLE" not in shown.stderr
+    page = opened(path, tmp_path)
+    assert (page.console, page.asked) == ((), ())
+    assert "<title>Fleet report: project</title>" in page.text
+    for shown in (
+        "0.463",
+        "0.534 to 0.605",
+        "p 0.001",
+        "What is asked has shifted",
+        "Train a candidate",
+        "window 0002",
+    ):
+        assert shown in page.text
+
+
+@needs_chromium
+def test_the_browser_sees_what_must_not_happen(tmp_path: Path) -> None:
+    path = tmp_path / "bad.html"
+    path.write_text("""<script>console.error("boom")</script><img src="http://evil.example/x.png">""", "utf-8")
+    page = opened(path, tmp_path)
+    assert any("boom" in line for line in page.console)
+    assert page.asked == ("http://evil.example/x.png",)

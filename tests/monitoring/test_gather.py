@@ -12,6 +12,8 @@ STAGES = ("sample", "train", "evaluate", "admit", "register", "drift", "update",
 SEEN: dict[str, Any] = {
     "verdict": "drift",
     "sentence": "What is asked has shifted.",
+    "action": "train a candidate",
+    "action_sentence": "Harm is shown.",
     "window": "0002",
     "p_value": 0.001,
     "last_alarm": {"window": "0002", "p_value": 0.001, "sentence": "What is asked has shifted."},

@@ -11,12 +11,22 @@ import pytest
 
 from compass_ops.corpus.traits import text_traits
 from compass_ops.errors import StorageError
+from compass_ops.monitoring.action import respond
 from compass_ops.monitoring.drift import Compared, DriftSettings, Histograms, is_enough, judge
 from compass_ops.monitoring.evidence import Evidence, described
+from compass_ops.monitoring.harm import Harm, HarmSettings
 from compass_ops.monitoring.measures import STATISTICS, Sample, fit_lens, measure
 from compass_ops.monitoring.report import save_html, verdict_snapshot
-from compass_ops.monitoring.verdict import Judged, Verdict, adopted_verdict, read_verdict, verdict_from
+from compass_ops.monitoring.verdict import (
+    Judged,
+    Verdict,
+    adopted_verdict,
+    read_verdict,
+    verdict_from,
+    with_response,
+)
 from compass_ops.storage import file_digest, read_json, write_json
+from tests.browser import needs_chromium, opened
 
 SETTINGS = DriftSettings(
     correction="max-t",
@@ -57,6 +67,10 @@ def _judged(window: list[int]) -> tuple[Verdict, Evidence]:
     return verdict_from(JUDGED, found), Evidence(histograms, found.moved, examples, descriptions)
 
 
+HARM_SETTINGS = HarmSettings(
+    required=True, alpha=0.05, floor_nats=0.1, least_items=10, uncovered_share=0.2, cool_down=0
+)
+HARM = Harm("dev items", 1.0, 2.0, low=0.9, high=1.1, level=0.05, floor=0.1, n=40, effective_n=33.5)
 CASES = {"drift": [20, 20, 100, 20], "no drift": [80, 40, 20, 20], "insufficient data": [1, 0, 0, 0]}
 
 
@@ -65,6 +79,35 @@ def test_verdict_survives_the_snapshot(tmp_path: Path, expected: str) -> None:
     verdict, evidence = _judged(CASES[expected])
     write_json(tmp_path / "verdict.json", verdict_snapshot(verdict, evidence, SETTINGS))
     assert verdict.verdict == expected
+    assert read_verdict(tmp_path / "verdict.json") == verdict
+
+
+@pytest.mark.parametrize("harm", [HARM, replace(HARM, low=-0.1)])
+def test_harm_and_action_survive_the_snapshot(tmp_path: Path, harm: Harm) -> None:
+    verdict, evidence = _judged(CASES["no drift"])
+    verdict = with_response(verdict, respond("no drift", harm, HARM_SETTINGS, None))
+    write_json(tmp_path / "verdict.json", verdict_snapshot(verdict, evidence, SETTINGS))
+    assert read_verdict(tmp_path / "verdict.json") == verdict
+    assert verdict.alarmed == harm.shown
+
+
+def test_words_that_contradict_the_harm_are_refused(tmp_path: Path) -> None:
+    verdict, evidence = _judged(CASES["no drift"])
+    verdict = with_response(verdict, respond("no drift", HARM, HARM_SETTINGS, None))
+    snapshot = verdict_snapshot(verdict, evidence, SETTINGS)
+    changed = json.loads(json.dumps(snapshot).replace('"value": 0.9', '"value": 0.1'))
+    assert changed != snapshot
+    write_json(tmp_path / "verdict.json", changed)
+    with pytest.raises(StorageError, match="It was changed by hand"):
+        read_verdict(tmp_path / "verdict.json")
+
+
+def test_a_verdict_from_before_the_harm_signal_is_still_read(tmp_path: Path) -> None:
+    verdict, evidence = _judged(CASES["drift"])
+    snapshot = verdict_snapshot(verdict, evidence, SETTINGS)
+    for name in ("action", "action_sentence", "harm_source"):
+        del snapshot["metadata"][name]
+    write_json(tmp_path / "verdict.json", snapshot)
     assert read_verdict(tmp_path / "verdict.json") == verdict
 
 
@@ -189,6 +232,27 @@ def test_a_prompt_cannot_leave_its_string(tmp_path: Path) -> None:
         pages[path].feed(path.read_text("utf-8"))
     assert pages[hostile].scripts == pages[plain].scripts
     assert "\\u003c/script>\\u003cscript>document.title" in hostile.read_text("utf-8")
+
+
+@needs_chromium
+def test_the_report_in_a_browser_without_network(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    verdict, evidence = _judged(CASES["drift"])
+    verdict = with_response(verdict, respond("drift", HARM, HARM_SETTINGS, None))
+    save_html(verdict_snapshot(verdict, evidence, SETTINGS), path)
+    page = opened(path, tmp_path)
+    assert (page.console, page.asked) == ((), ())
+    shown = re.sub(r"<script.*?</script>", "", page.text, flags=re.DOTALL)
+    assert "broken in" not in re.findall(r"<title>(.*?)</title>", page.text)
+    for text in (
+        "What is asked has shifted",
+        "Drift",
+        "Train a candidate",
+        "Harm is shown",
+        "Clusters that moved most",
+    ):
+        assert text in shown, f"{text!r} is not drawn"
+    assert f"{verdict.findings[0].effect:.4g}" in shown
 
 
 def test_importing_the_door_turns_telemetry_off() -> None:

@@ -1,6 +1,8 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -8,11 +10,20 @@ import pytest
 from numpy.typing import NDArray
 
 from compass_ops.corpus.traits import text_traits
+from compass_ops.evaluation.score import ScoreSettings
+from compass_ops.evaluation.scorer import Scorer, Version
+from compass_ops.model_files import ModelEntry
 from compass_ops.monitoring.drift import DriftSettings
+from compass_ops.monitoring.fleet import write_fleet_page
+from compass_ops.monitoring.harm import HarmSettings
+from compass_ops.monitoring.probe import Prober
 from compass_ops.monitoring.verdict import read_verdict
 from compass_ops.monitoring.watch import WatchSettings, watch
 from compass_ops.monitoring.windows import Embedding
+from compass_ops.params import load_params
 from compass_ops.storage import file_digests, read_array, read_json, read_table, write_array, write_json, write_table
+from tests.monitoring.test_fleet import SHIFTED as INDEX_ROW
+from tests.source_tree import ROOT
 
 DRIFT = DriftSettings(
     correction="max-t",
@@ -30,22 +41,46 @@ DRIFT = DriftSettings(
     novelty_quantile=0.95,
     moved_clusters=2,
 )
-SETTINGS = WatchSettings(DRIFT, html_limit=15, examples=2)
+SETTINGS = WatchSettings(DRIFT, html_limit=15, examples=2, seed=1)
+HARM = HarmSettings(required=True, alpha=0.05, floor_nats=0.1, least_items=10, uncovered_share=0.2, cool_down=0)
+BASE = "b" * 64
 CLUSTERS = 4
 SAME, SHIFTED = [25, 25, 25, 25], [70, 10, 10, 10]
 
 
-def _embed(texts: Sequence[str]) -> NDArray[np.float32]:
+def _embed(texts: Sequence[str], clusters: int = CLUSTERS) -> NDArray[np.float32]:
     """A prompt names its cluster: "2: ..." is the third axis."""
-    return np.eye(CLUSTERS, dtype=np.float32)[[int(text[0]) for text in texts]]
+    return np.eye(clusters, dtype=np.float32)[[int(text.partition(":")[0]) for text in texts]]
 
 
 EMBEDDING = Embedding("e" * 64, _embed)
 
 
+class KnownLosses(Scorer):
+    """A scorer that knows the loss of an answer, in nats per byte, by its prompt's cluster; wrong choices lose 9."""
+
+    def __init__(self, root: Path, losses: Sequence[float], corrected: float | None = None) -> None:
+        base = ModelEntry("base", None, "base", BASE)
+        super().__init__(base, root, ScoreSettings(" ", 64, 512), root / "memo" / f"{losses} {corrected}")
+        self.losses, self.corrected = losses, corrected
+
+    def _computed(
+        self, prompts: list[str], choices: list[list[str]], version: Version | None
+    ) -> list[NDArray[np.float64]]:
+        return [
+            np.array([-self._loss(prompt, own[0]) * len(own[0].encode()), *(-9.0 * len(wrong) for wrong in own[1:])])
+            for prompt, own in zip(prompts, choices, strict=True)
+        ]
+
+    def _loss(self, prompt: str, answer: str) -> float:
+        if answer == "corrected" and self.corrected is not None:
+            return self.corrected
+        return self.losses[int(prompt[0])]
+
+
 class Project:
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, clusters: int = CLUSTERS) -> None:
+        self.root, self.clusters = root, clusters
         self.registry: dict[str, dict[str, object]] = {}
         self.inputs = {
             "windows": root / "traffic",
@@ -58,31 +93,63 @@ class Project:
         self, language: str, *, embedder: str = "e" * 64, window: str | None = None, adopted: Sequence[str] = ()
     ) -> Path:
         folder = self.inputs["production"] / language
-        centroids, asked = np.eye(CLUSTERS, dtype=np.float32), np.repeat(np.arange(CLUSTERS), 100)
+        centroids = np.eye(self.clusters, dtype=np.float32)
+        asked = np.repeat(np.arange(self.clusters), 400 // self.clusters)
         write_array(folder / "reference" / "centroids.npy", centroids)
         write_array(folder / "reference" / "vectors.npy", centroids[asked])
         write_array(folder / "reference" / "fitting.npy", centroids)
         traits = text_traits([f"{cluster}: prompt" for cluster in asked])
         write_table(folder / "reference" / "rows.parquet", traits.append_column("session", pa.array(range(len(asked)))))
-        manifest = {"digest": "a" * 64, "embedder": {"digest": embedder}, "window": window}
+        manifest = {"digest": "a" * 64, "base": {"digest": BASE}, "embedder": {"digest": embedder}, "window": window}
         write_json(folder / "manifest.json", manifest)
         self.registry[language] = {"production": {"version": "1", "digest": "a" * 64}, "adopted": list(adopted)}
         return folder
 
-    def window(self, name: str, sessions: list[str] | None = None, **counts: list[int]) -> None:
+    def window(
+        self,
+        name: str,
+        sessions: list[str] | None = None,
+        labels: Mapping[str, str] = MappingProxyType({}),
+        **counts: list[int],
+    ) -> None:
+        """``labels``: by cluster, what users say the answer should have been."""
         self.names = sorted({*self.names, name})
         for language, rows in counts.items():
             prompts = [f"{cluster}: prompt {n}" for cluster, many in enumerate(rows) for n in range(many)]
             table = text_traits(prompts).append_column("prompt", pa.array(prompts))
             named = sessions if sessions is not None else pa.nulls(len(prompts), pa.string())
             table = table.append_column("session", pa.array(named, pa.string()))
+            table = table.append_column("completion", pa.array([labels.get(prompt[0], "") for prompt in prompts]))
             write_table(self.inputs["windows"] / name / f"{language}.parquet", table)
 
-    def run(self, settings: WatchSettings = SETTINGS, embedding: Embedding = EMBEDDING) -> dict[str, dict[str, object]]:
+    def dev(self, language: str, counts: list[int]) -> None:
+        """Labelled dev items by cluster; the answer, "right", is the first of two choices."""
+        prompts = [f"{cluster}: item {n}" for cluster, many in enumerate(counts) for n in range(many)]
+        table = pa.table(
+            {
+                "id": prompts,
+                "prompt": prompts,
+                "choices": [["right", "wrong"]] * len(prompts),
+                "answer": [0] * len(prompts),
+                "parallel_id": pa.nulls(len(prompts), pa.string()),
+            }
+        )
+        write_table(self.root / "ingest" / "dev" / f"{language}.parquet", table)
+        write_array(self.root / "embed" / "dev" / f"{language}.npy", _embed(prompts))
+
+    def run(
+        self,
+        settings: WatchSettings = SETTINGS,
+        embedding: Embedding = EMBEDDING,
+        harm: HarmSettings = HARM,
+        losses: Sequence[float] = (1.0,) * CLUSTERS,
+        corrected: float | None = None,
+    ) -> dict[str, dict[str, Any]]:
         write_json(self.inputs["windows"] / "windows.json", self.names)
         write_json(self.inputs["registry"], {"schema": 1, "languages": self.registry})
-        watch(self.inputs, embedding, settings, 1, self.root / "drift")
-        summary: dict[str, dict[str, object]] = read_json(self.root / "drift" / "summary.json")
+        prober = Prober(KnownLosses(self.root, losses, corrected), self.root / "ingest", self.root / "embed", harm)
+        watch(self.inputs, embedding, prober, settings, self.root / "drift")
+        summary: dict[str, dict[str, Any]] = read_json(self.root / "drift" / "summary.json")
         return summary
 
 
@@ -124,7 +191,7 @@ def test_html_stays_within_its_limit_and_goes_to_the_largest_shifts(project: Pro
     for language in ("sw", "id", "ca"):
         project.version(language)
     project.window("0001", sw=SHIFTED, id=SAME, ca=[0, 0, 0, 100])
-    summary = project.run(WatchSettings(SETTINGS.drift, html_limit=2, examples=2))
+    summary = project.run(replace(SETTINGS, html_limit=2))
     assert {name for name, row in summary.items() if row["report"]} == {"sw", "ca"}
     assert len(list((project.root / "drift").glob("*/report.html"))) == 2
 
@@ -282,3 +349,41 @@ def test_a_window_of_identical_rows_and_one_that_is_all_new(project: Project) ->
 def test_no_window_at_all(project: Project) -> None:
     project.version("sw")
     assert {name: row["verdict"] for name, row in project.run().items()} == {"sw": "no window"}
+
+
+@pytest.mark.long
+def test_two_hundred_languages_stay_under_sixty_megabytes(tmp_path: Path) -> None:
+    """As many alarms as are shown in full under the project's own params; all others in their verdict and the index."""
+    clusters, limit = 30, load_params(ROOT / "params.yaml").report.html_limit
+    project, languages = Project(tmp_path, clusters), [f"l{number:03}" for number in range(200)]
+    for language in languages:
+        project.version(language)
+    same, moved = [4] * clusters, [60, *[2] * (clusters - 1)]
+    for window in ("0001", "0002"):
+        rows: dict[str, Any] = {name: moved if name < "l020" else same for name in languages}
+        project.window(window, **rows)
+    summary = project.run(
+        replace(SETTINGS, html_limit=limit, examples=3, drift=replace(DRIFT, moved_clusters=5)),
+        Embedding("e" * 64, lambda texts: _embed(texts, clusters)),
+        losses=(1.0,) * clusters,
+    )
+    drifted = {name for name, row in summary.items() if row["verdict"] == "drift"}
+    assert drifted == {name for name in languages if name < "l020"}
+    assert sum(row["report"] is not None for row in summary.values()) == limit
+    assert all(row["last_alarm"] is not None for name, row in summary.items() if name in drifted)
+    write_fleet_page(
+        [replace(INDEX_ROW, language=name) for name in languages], "project", tmp_path / "report" / "index.html"
+    )
+    files = [path for folder in ("drift", "report") for path in (tmp_path / folder).rglob("*") if path.is_file()]
+    assert len([path for path in files if path.suffix == ".html"]) == limit + 1
+    assert sum(path.stat().st_size for path in files) < 60_000_000
+
+
+def test_an_alarm_that_led_to_no_version_is_remembered_by_the_registry(project: Project) -> None:
+    project.version("sw")
+    project.registry["sw"]["last_alarm"] = {"window": "0001", "p_value": 0.01, "sentence": "What is asked has shifted."}
+    project.window("0002", sw=SAME)
+    quiet = project.run()["sw"]
+    assert (quiet["verdict"], quiet["last_alarm"]["window"]) == ("no drift", "0001")
+    project.window("0003", sw=SHIFTED)
+    assert project.run()["sw"]["last_alarm"]["window"] == "0003"

@@ -1,0 +1,94 @@
+"""Drift reports on a real registry: logged once with the version they judge, and alarms read back."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compass_ops.registry.reports import attach_reports
+from compass_ops.registry.snapshot import write_snapshot
+from compass_ops.registry.store import RegistryStore
+from compass_ops.registry.tracking import open_client
+from compass_ops.storage import read_json, write_bytes, write_json
+from tests.registry.conftest import Decisions
+from tests.registry.test_reconcile import promote
+
+SHIFTED = "What is asked has shifted."
+
+
+def drift(root: Path, window: str, *, alarm: bool, version: str = "1", digest: str | None = None) -> Path:
+    """What stage drift leaves of one language."""
+    last: dict[str, Any] | None = {"window": window, "p_value": 0.001, "sentence": SHIFTED} if alarm else None
+    row = {
+        "verdict": "drift" if alarm else "no drift",
+        "window": window,
+        "version": version,
+        "verdict_digest": digest or window * 16,
+        "last_alarm": last,
+    }
+    unseen = {"verdict": "no window", "window": None, "version": None, "verdict_digest": None, "last_alarm": None}
+    write_json(root / "drift" / "summary.json", {"sw": row, "id": unseen})
+    write_json(root / "drift" / "sw" / "verdict.json", {"verdict": row["verdict"]})
+    (root / "drift" / "sw" / "report.html").unlink(missing_ok=True)
+    if alarm:
+        write_bytes(root / "drift" / "sw" / "report.html", b"<html></html>")
+    return root / "drift"
+
+
+def logged(store: RegistryStore, version: str = "1") -> set[str]:
+    client = open_client(store.location)
+    run = store.read_language("sw").versions[version].run_id
+    return {
+        Path(file.path).relative_to("reports").as_posix()
+        for folder in client.list_artifacts(run, "reports")
+        for file in client.list_artifacts(run, folder.path)
+    }
+
+
+def remembered(store: RegistryStore, root: Path) -> Any:
+    write_snapshot(RegistryStore(store.location), root / "snapshot", root / "memo")
+    return read_json(root / "snapshot" / "registry.json")["languages"]["sw"]["last_alarm"]
+
+
+def test_a_report_is_logged_once_with_the_version_it_judges(
+    store: RegistryStore, decisions: Decisions, tmp_path: Path
+) -> None:
+    promote(store, decisions, "sw", 1)
+    assert remembered(store, tmp_path) is None
+    folder = drift(tmp_path, "0002", alarm=True)
+    assert attach_reports(RegistryStore(store.location), folder) == ["sw"]
+    assert attach_reports(RegistryStore(store.location), folder) == []
+    assert logged(store) == {"0002/verdict.json", "0002/report.html"}
+    assert remembered(store, tmp_path) == {"window": "0002", "p_value": 0.001, "sentence": SHIFTED}
+
+
+def test_the_last_alarm_outlives_quiet_windows_and_another_version(
+    store: RegistryStore, decisions: Decisions, tmp_path: Path
+) -> None:
+    promote(store, decisions, "sw", 1)
+    attach_reports(RegistryStore(store.location), drift(tmp_path, "0002", alarm=True))
+    attach_reports(RegistryStore(store.location), drift(tmp_path, "0003", alarm=False))
+    assert logged(store) == {"0002/verdict.json", "0002/report.html", "0003/verdict.json"}
+    assert remembered(store, tmp_path)["window"] == "0002"
+    promote(store, decisions, "sw", 2)
+    assert remembered(store, tmp_path)["window"] == "0002"
+    attach_reports(RegistryStore(store.location), drift(tmp_path, "0004", alarm=True, version="2"))
+    assert logged(store, "2") == {"0004/verdict.json", "0004/report.html"}
+    assert remembered(store, tmp_path)["window"] == "0004"
+
+
+def test_a_verdict_made_anew_is_logged_anew(store: RegistryStore, decisions: Decisions, tmp_path: Path) -> None:
+    promote(store, decisions, "sw", 1)
+    attach_reports(RegistryStore(store.location), drift(tmp_path, "0002", alarm=True))
+    again = drift(tmp_path, "0002", alarm=False, digest="f" * 64)
+    assert attach_reports(RegistryStore(store.location), again) == ["sw"]
+    assert remembered(store, tmp_path) is None
+
+
+def test_an_experiment_and_a_deleted_version_write_nothing(
+    store: RegistryStore, decisions: Decisions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(store, decisions, "sw", 1)
+    assert attach_reports(RegistryStore(store.location), drift(tmp_path, "0002", alarm=True, version="7")) == []
+    monkeypatch.setenv("DVC_EXP_NAME", "brave-lynx")
+    assert attach_reports(RegistryStore(store.location), drift(tmp_path, "0002", alarm=True)) == []
