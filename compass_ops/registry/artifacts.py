@@ -3,8 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from compass_ops.errors import RegistryError
 from compass_ops.registry.location import RegistryLocation
 from compass_ops.registry.tracking import mlflow_errors
+
+GONE = "the files are gone. `compass restore` may bring them back."
 
 
 def files_at(location: RegistryLocation, uri: str) -> dict[str, int]:
@@ -20,6 +23,19 @@ def files_at(location: RegistryLocation, uri: str) -> dict[str, int]:
                 else:
                     found[item.path] = int(item.file_size or 0)
     return found
+
+
+def fetch_folder(location: RegistryLocation, uri: str, into: Path) -> Path:
+    """Download an artifact folder below ``into`` and return where it lies; ``RegistryError`` if it is gone."""
+    from mlflow.artifacts import download_artifacts
+
+    try:
+        with mlflow_errors(location, f"fetching {uri}"):
+            return Path(download_artifacts(artifact_uri=uri, dst_path=str(into), tracking_uri=location.uri))
+    except RegistryError as error:
+        if files_at(location, uri):
+            raise
+        raise RegistryError(f"{uri}: {GONE}") from error
 
 
 def put_folder(location: RegistryLocation, folder: Path, uri: str) -> None:

@@ -39,7 +39,6 @@ from compass_ops.training.version import CONFIG, MANIFEST, MLFLOW_TRACE, WEIGHTS
 _PAGE, _MODELS_PAGE = 5000, 1000
 _FEW = 12  # languages that are read faster one by one than all at once
 _LONGEST_DESCRIPTION = 4000
-_GONE = "the files are gone. `compass restore` may bring them back."
 
 
 class RegistryStore:
@@ -213,7 +212,7 @@ class RegistryStore:
         """
         into.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=into.parent, prefix=".fetch.") as aside:
-            folder = self._downloaded(version, Path(aside))
+            folder = artifacts.fetch_folder(self.location, version.source, Path(aside))
             (folder / MLFLOW_TRACE).unlink(missing_ok=True)  # equal versions are equal folders, loaded or not
             verify_version(folder, expected=version.tags.get("manifest"))
             replace_folder(folder, into)
@@ -231,22 +230,13 @@ class RegistryStore:
             if version.source.startswith("file:"):
                 folder = Path(url2pathname(urlsplit(version.source).path))
                 if not folder.is_dir():
-                    raise RegistryError(f"{folder}: {_GONE}")
+                    raise RegistryError(f"{folder}: {artifacts.GONE}")
             else:
                 aside = stack.enter_context(tempfile.TemporaryDirectory(prefix="compass."))
-                folder = self._downloaded(version, Path(aside))
+                folder = artifacts.fetch_folder(self.location, version.source, Path(aside))
             if checked:
                 verify_version(folder, expected=version.tags.get("manifest"))
             yield folder
-
-    def _downloaded(self, version: Version, into: Path) -> Path:
-        """Download a version's files below ``into``; servers tell a folder that is gone as an error of their own."""
-        try:
-            return tracking.fetch_folder(self.location, version.source, into)
-        except RegistryError as error:
-            if artifacts.files_at(self.location, version.source):
-                raise
-            raise RegistryError(f"{version.source}: {_GONE}") from error
 
     def has_files(self, version: Version) -> bool:
         """Return whether a version's manifest and adapter are where they should be; their digests are not looked at."""

@@ -279,14 +279,6 @@ def log_report(client: Any, location: RegistryLocation, run_id: str, path: Path,
         client.log_artifact(run_id, str(path), folder)
 
 
-def fetch_folder(location: RegistryLocation, uri: str, into: Path) -> Path:
-    """Download an artifact folder below ``into`` and return where it lies."""
-    with mlflow_errors(location, f"fetching {uri}"):
-        from mlflow.artifacts import download_artifacts
-
-        return Path(download_artifacts(artifact_uri=uri, dst_path=str(into), tracking_uri=location.uri))
-
-
 def _start(client: Any, location: RegistryLocation, name: str, notes: RunNotes) -> TrainingRun:
     from mlflow.entities import Param
 

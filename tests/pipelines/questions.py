@@ -59,6 +59,7 @@ def small(params: dict[str, Any]) -> None:
         },
     }
     params["drift"] |= {"permutations": 99, "minimum_window": 60, "minimum_reference": 60}
+    params["drift"]["harm"] |= {"required": True, "least_items": 10}
     params["update"] |= {"budget": 60, "schedule": dict(training), "interpolations": [0.5, 1.0]}
 
 

@@ -88,6 +88,21 @@ def test_only_the_language_that_shifted_was_updated(road: Road) -> None:
     assert decision["verdict"] == "promote"
     assert decision["drift_digest"] == file_digest(production / "ca" / "drift.json")
     assert not (production / "tr" / "drift.json").exists()
+    verdict = read_json(production / "ca" / "drift.json")["metadata"]
+    assert (verdict["action"], verdict["harm_source"]) == ("train a candidate", "dev items")
+    assert "Harm is shown" in verdict["action_sentence"]
+
+
+def test_the_report_of_a_shift_lies_in_mlflow_beside_the_version_that_it_judges(road: Road) -> None:
+    found = sorted(path.parent.name for path in (road.project.root / "mlruns").rglob("reports/0002/report.html"))
+    assert found
+    assert set(found) == {"0002"}
+    alarms = {
+        language: entry["last_alarm"]
+        for language, entry in road.project.json("register", "registry.json")["languages"].items()
+    }
+    assert alarms["ca"]["window"] == "0002"
+    assert alarms["tr"] is None
 
 
 def test_further_runs_converge_to_nothing_to_do(road: Road) -> None:
