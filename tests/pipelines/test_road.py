@@ -131,6 +131,7 @@ def test_metrics_plots_and_params_are_shown_by_dvc(project: Project) -> None:
     assert "sample.budget" in changed.stdout
 
 
+@pytest.mark.long
 def test_changing_one_budget_retrains_one_language_and_changing_it_back_none(project: Project) -> None:
     before, trained = project.finished("train"), file_digests(project.root / "build" / "train")
     project.change(lambda params: params["sample"].update(overrides={"tr": {"budget": 30}}))
@@ -150,6 +151,7 @@ def test_changing_one_budget_retrains_one_language_and_changing_it_back_none(pro
     assert file_digests(project.root / "build" / "train") == trained
 
 
+@pytest.mark.long
 def test_killed_in_the_middle_of_training_the_next_run_keeps_what_is_done(project: Project) -> None:
     before, registered = project.finished("train"), registry_rows(project)
     project.change(lambda params: params["train"]["schedule"].update(learning_rate=0.011))
