@@ -16,13 +16,13 @@ from benchmarks.continual.matrix import accuracy_matrix
 from benchmarks.continual.settings import Comparison, load_comparison
 from benchmarks.continual.summary import Chain, summary
 from benchmarks.continual.tables import tables
+from benchmarks.reporting import note_look, with_tables
 from compass_ops.errors import CompassError
 from compass_ops.fanout import RECEIPT
-from compass_ops.storage import read_json, read_table, tree_digest, write_bytes, write_json
+from compass_ops.storage import read_json, read_table, write_bytes, write_json
 
 HERE = Path(__file__).parent
 RESULTS, TUNING, LOOKS = HERE / "results.json", HERE / "tuning.json", HERE / "looks.json"
-MARKS = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 
 
 @click.command()
@@ -47,15 +47,13 @@ def write_report() -> None:
     """Write the tables between the marks of README.md, from tuning.json and results.json alone."""
     tuning, results = (read_json(file) if file.exists() else {} for file in (TUNING, RESULTS))
     readme = (HERE / "README.md").read_text("utf-8")
-    before, _, rest = readme.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    write_bytes(HERE / "README.md", f"{before}{MARKS[0]}\n{tables(tuning, results)}\n{MARKS[1]}{after}".encode())
+    write_bytes(HERE / "README.md", with_tables(readme, tables(tuning, results)).encode())
 
 
 def _sum_up(dataset: str, half: str, why: str | None) -> None:
     build = HERE / dataset / "build"
     if half == "gate":
-        _note_look(dataset, build / "runs", why)
+        note_look(LOOKS, dataset, build / "runs", why)
         file, found = RESULTS, summary(read_chains(HERE / dataset, build / "runs", "gate"))
     else:
         file, found = TUNING, summary(read_chains(HERE / dataset, build / "tuning", "dev"))
@@ -100,18 +98,6 @@ def by_topic(items: pa.Table, half: str, steps: int) -> Sequence[Mapping[str, fl
     rows = rows.append_column("hit", pc.cast(rows["correct"], pa.float64()))
     means = rows.group_by(["step", "topic"]).aggregate([("hit", "mean")]).to_pylist()
     return [{row["topic"]: row["hit_mean"] for row in means if row["step"] == step} for step in range(steps)]
-
-
-def _note_look(dataset: str, runs: Path, why: str | None) -> None:
-    """Write down a look at the gate half; a second one needs a reason."""
-    looks: dict[str, Any] = read_json(LOOKS) if LOOKS.exists() else {}
-    before = looks.get(dataset, [])
-    if before and why is None:
-        raise CompassError(
-            f"The gate half of {dataset} was looked at before. Say with --why what made that look void; it will "
-            "stand beside the results."
-        )
-    write_json(LOOKS, looks | {dataset: [*before, {"runs": tree_digest(runs), "why": why or "first look"}]})
 
 
 if __name__ == "__main__":

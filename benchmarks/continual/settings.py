@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from compass_ops.errors import ParamsError
+from benchmarks.reporting import load_settings
 from compass_ops.sections import Count, Section, Share
 from compass_ops.tend_sections import UpdateParams
 
@@ -85,11 +84,4 @@ class Comparison(Section):
 
 def load_comparison(path: Path = FILE) -> Comparison:
     """Read and validate the file; ``ParamsError`` with one line per fault."""
-    try:
-        value: Mapping[str, Any] = yaml.safe_load(path.read_text("utf-8"))
-        return Comparison(**value)
-    except (OSError, yaml.YAMLError, TypeError) as error:
-        raise ParamsError(f"{path}: cannot be read ({error}). Run in a data set's folder.") from error
-    except ValidationError as error:
-        faults = [f"{path}: {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors()]
-        raise ParamsError("\n".join(faults)) from error
+    return load_settings(path, Comparison)

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reporting import with_tables
 from compass_ops.storage import read_json, write_bytes
 
 README, RESULTS = (Path(__file__).with_name(name) for name in ("README.md", "results.json"))
-BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->"
 ALARMS = ("before floor and persistence", "with floor", "with floor and 2 windows")
 FLAGGED = ("flagged", "flagged, and no other", "another flagged")
 POWER, FLEET, OTHERS = "power, ", "one of ", "false alarms of other methods, per language"
@@ -22,12 +22,6 @@ Results = Mapping[str, Mapping[str, Any]]
 def tables(results: Results) -> str:
     """Return all tables as Markdown: false alarms, one of 200, power."""
     return "\n\n".join([_false_alarms(results), _fleet(results), _power(results)]) + "\n"
-
-
-def into(readme: str, results: Results) -> str:
-    """Return the README's text with its tables replaced."""
-    head, _, rest = readme.partition(BEGIN)
-    return f"{head}{BEGIN}\n{tables(results)}\n{END}{rest.partition(END)[2]}"
 
 
 def _false_alarms(results: Results) -> str:
@@ -76,7 +70,7 @@ def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def main() -> None:
     """Renew the README's tables."""
-    write_bytes(README, into(README.read_text("utf-8"), read_json(RESULTS)).encode())
+    write_bytes(README, with_tables(README.read_text("utf-8"), tables(read_json(RESULTS))).encode())
 
 
 if __name__ == "__main__":

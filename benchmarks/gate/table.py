@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.reporting import with_tables
 from compass_ops.storage import read_json, write_bytes
 
 README, RESULTS = (Path(__file__).with_name(name) for name in ("README.md", "results.json"))
-BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->"
 TESTS = ("not worse on old", "better on new", "guard, all items alike", "guard, gold margin on new", "promote")
 
 Results = Mapping[str, Any]
@@ -19,12 +19,6 @@ Results = Mapping[str, Any]
 def tables(results: Results) -> str:
     """Return both tables as Markdown: level and power."""
     return "\n\n".join(_table(kind, results[kind]) for kind in ("level", "power")) + "\n"
-
-
-def into(readme: str, results: Results) -> str:
-    """Return the README's text with its tables replaced."""
-    head, _, rest = readme.partition(BEGIN)
-    return f"{head}{BEGIN}\n{tables(results)}\n{END}{rest.partition(END)[2]}"
 
 
 def _table(kind: str, rows: Mapping[str, Any]) -> str:
@@ -41,7 +35,7 @@ def _bounded(share: Mapping[str, Any]) -> str:
 
 def main() -> None:
     """Renew the README's tables."""
-    write_bytes(README, into(README.read_text("utf-8"), read_json(RESULTS)).encode())
+    write_bytes(README, with_tables(README.read_text("utf-8"), tables(read_json(RESULTS))).encode())
 
 
 if __name__ == "__main__":

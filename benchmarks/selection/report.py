@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from benchmarks.reporting import note_look, with_tables
 from benchmarks.selection.figure import figure
 from benchmarks.selection.scores import asked_score
 from benchmarks.selection.settings import Comparison, cells, load_comparison
@@ -17,11 +18,10 @@ from benchmarks.selection.tables import tables
 from compass_ops.errors import CompassError
 from compass_ops.fanout import RECEIPT
 from compass_ops.params import load_params
-from compass_ops.storage import read_json, read_table, tree_digest, write_bytes, write_json
+from compass_ops.storage import read_json, read_table, write_bytes, write_json
 
 HERE = Path(__file__).parent
 RESULTS, DEV, LOOKS = HERE / "results.json", HERE / "dev.json", HERE / "looks.json"
-MARKS = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 
 
 @click.command()
@@ -33,7 +33,7 @@ def main(dataset: str | None, half: str, why: str | None) -> None:
     try:
         if dataset is not None:
             if half == "gate":
-                _note_look(dataset, why)
+                note_look(LOOKS, dataset, HERE / dataset / "build/runs", why)
             _sum_up(dataset, half)
         write_report()
     except CompassError as error:
@@ -44,9 +44,7 @@ def write_report() -> None:
     """Write the tables between the marks of README.md and the figure, from dev.json and results.json alone."""
     dev, results = (read_json(file) if file.exists() else {} for file in (DEV, RESULTS))
     readme = (HERE / "README.md").read_text("utf-8")
-    before, _, rest = readme.partition(MARKS[0])
-    _, _, after = rest.partition(MARKS[1])
-    write_bytes(HERE / "README.md", f"{before}{MARKS[0]}\n{tables(dev, results)}\n{MARKS[1]}{after}".encode())
+    write_bytes(HERE / "README.md", with_tables(readme, tables(dev, results)).encode())
     write_bytes(HERE / "figure.svg", figure(results or dev).encode())
 
 
@@ -94,19 +92,6 @@ def _finished(folder: Path, comparison: Comparison, languages: list[str]) -> lis
         reason = read_json(folder / "build/runs" / failed[0] / RECEIPT)["reason"]
         raise CompassError(f"{len(failed)} cells failed, the first {failed[0]}: {reason}")
     return named
-
-
-def _note_look(dataset: str, why: str | None) -> None:
-    """Write down a look at the gate half; a second one needs a reason."""
-    looks: dict[str, Any] = read_json(LOOKS) if LOOKS.exists() else {}
-    before = looks.get(dataset, [])
-    if before and why is None:
-        raise CompassError(
-            f"The gate half of {dataset} was looked at before. Say with --why what made that look void; it will "
-            "stand beside the results."
-        )
-    runs = tree_digest(HERE / dataset / "build" / "runs")
-    write_json(LOOKS, looks | {dataset: [*before, {"runs": runs, "why": why or "first look"}]})
 
 
 if __name__ == "__main__":

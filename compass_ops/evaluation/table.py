@@ -5,7 +5,7 @@ from typing import Any
 
 from compass_ops.errors import CompassError
 
-BEGIN, END = "<!-- compass table: begin -->", "<!-- compass table: end -->"
+BEGIN, END = MARKS = "<!-- compass table: begin -->", "<!-- compass table: end -->"
 _MODELS = ("base", "adapter")
 _HEAD = ("language", "items", "zero-shot, as asked", "adapter, as asked", "zero-shot, all alike", "adapter, all alike")
 _RULE = (":--", "--:", *[":-:"] * 4)
@@ -40,22 +40,23 @@ def accuracy_table(metrics: Mapping[str, Mapping[str, Summary] | None]) -> str:
     return "\n".join(_line(cells) for cells in (_HEAD, _RULE, *rows, _mean_row(list(measured.values()))))
 
 
-def with_table(text: str, table: str) -> str:
-    """Return ``text`` with ``table`` in place of what stands between the lines ``BEGIN`` and ``END``.
+def with_table(text: str, table: str, marks: tuple[str, str] = MARKS) -> str:
+    """Return ``text`` with ``table`` in place of what stands between the lines that ``marks`` are.
 
     Raises
     ------
     CompassError
         If each marker is not there exactly once, the first before the second.
     """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+    begin, end = marks
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
         raise CompassError(
-            f"The text must hold the lines {BEGIN} and {END} once each, in this order; it holds them "
-            f"{text.count(BEGIN)} and {text.count(END)} times. Put them where the table shall stand."
+            f"The text must hold the lines {begin} and {end} once each, in this order; it holds them "
+            f"{text.count(begin)} and {text.count(end)} times. Put them where the table shall stand."
         )
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    before, rest = text.split(begin)
+    after = rest.split(end)[1]
+    return f"{before}{begin}\n{table}\n{end}{after}"
 
 
 def _complete(models: Mapping[str, Summary]) -> bool:

@@ -15,6 +15,7 @@ from benchmarks.continual.settings import load_comparison
 from benchmarks.continual.stream import draw_stream, topic_counts
 from benchmarks.continual.summary import Chain, summary
 from benchmarks.continual.tables import tables
+from benchmarks.reporting import with_tables
 from compass_ops.errors import CompassError, ParamsError
 from compass_ops.fanout import RECEIPT
 from compass_ops.params import load_params
@@ -196,4 +197,4 @@ def test_runs_are_read_as_chains(tmp_path: Path) -> None:
 def test_the_readme_is_what_the_results_say() -> None:
     readme = (HERE / "README.md").read_text("utf-8")
     tuning, results = (read_json(file) if file.exists() else {} for file in (report.TUNING, report.RESULTS))
-    assert f"{report.MARKS[0]}\n{tables(tuning, results)}\n{report.MARKS[1]}" in readme
+    assert with_tables(readme, tables(tuning, results)) == readme

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from benchmarks.drift.table import README, RESULTS, into, tables
+from benchmarks.drift.table import README, RESULTS, tables
+from benchmarks.reporting import with_tables
 from compass_ops.storage import read_json
 
 
@@ -41,4 +42,4 @@ def test_shifts_stand_by_size_and_ours_before_the_others() -> None:
 
 def test_the_readme_holds_the_tables_of_the_results() -> None:
     text = README.read_text("utf-8")
-    assert into(text, read_json(RESULTS)) == text, "run `python -m benchmarks.drift.table`"
+    assert with_tables(text, tables(read_json(RESULTS))) == text, "run `python -m benchmarks.drift.table`"

@@ -7,7 +7,8 @@ import pytest
 
 from benchmarks.gate.run import LEVEL, POWER
 from benchmarks.gate.simulate import LIMITS, Scenario, rates
-from benchmarks.gate.table import README, RESULTS, into
+from benchmarks.gate.table import README, RESULTS, tables
+from benchmarks.reporting import with_tables
 from compass_ops.evaluation.gate import BETTER, NOT_WORSE
 from compass_ops.storage import read_json
 
@@ -38,7 +39,7 @@ def test_items_have_the_stated_differences() -> None:
 
 def test_the_readme_holds_the_tables_of_the_results() -> None:
     text = README.read_text("utf-8")
-    assert into(text, read_json(RESULTS)) == text, "run `python -m benchmarks.gate.table`"
+    assert with_tables(text, tables(read_json(RESULTS))) == text, "run `python -m benchmarks.gate.table`"
 
 
 def test_the_results_keep_the_level() -> None:

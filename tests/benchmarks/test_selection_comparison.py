@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from benchmarks.reporting import MARKS, note_look
 from benchmarks.selection import report
 from benchmarks.selection.figure import figure
 from benchmarks.selection.measures import duplicate_share, energy_distance, held_out
@@ -129,7 +130,7 @@ def test_the_figure_is_well_formed_and_names_every_strategy() -> None:
 def test_the_report_is_made_from_the_two_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, file in (("HERE", ""), ("DEV", "dev.json"), ("RESULTS", "results.json"), ("LOOKS", "looks.json")):
         monkeypatch.setattr(report, name, tmp_path / file)
-    write_bytes(tmp_path / "README.md", f"before\n{report.MARKS[0]}old\n{report.MARKS[1]}after\n".encode())
+    write_bytes(tmp_path / "README.md", f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n".encode())
     write_json(tmp_path / "dev.json", {"worldfacts": a_summary()})
     report.write_report()
     text = (tmp_path / "README.md").read_text("utf-8")
@@ -141,18 +142,14 @@ def test_the_report_is_made_from_the_two_files_alone(tmp_path: Path, monkeypatch
     assert (tmp_path / "README.md").read_text("utf-8") == text
 
 
-def test_a_second_look_at_the_gate_half_needs_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report, "HERE", tmp_path)
-    monkeypatch.setattr(report, "LOOKS", tmp_path / "looks.json")
-    (tmp_path / "worldfacts/build/runs").mkdir(parents=True)
-    report._note_look("worldfacts", None)
+def test_a_second_look_at_the_gate_half_needs_a_reason(tmp_path: Path) -> None:
+    runs, looks = tmp_path / "runs", tmp_path / "looks.json"
+    runs.mkdir()
+    note_look(looks, "worldfacts", runs, None)
     with pytest.raises(CompassError, match=r"looked at before\. Say with --why"):
-        report._note_look("worldfacts", None)
-    report._note_look("worldfacts", "a bug in scoring")
-    assert [look["why"] for look in read_json(tmp_path / "looks.json")["worldfacts"]] == [
-        "first look",
-        "a bug in scoring",
-    ]
+        note_look(looks, "worldfacts", runs, None)
+    note_look(looks, "worldfacts", runs, "a bug in scoring")
+    assert [look["why"] for look in read_json(looks)["worldfacts"]] == ["first look", "a bug in scoring"]
 
 
 def test_the_readme_is_what_the_files_give() -> None:
