@@ -31,8 +31,8 @@ from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from compass_ops.registry.versions import DECISION, run_notes, stage_for_registration
 from compass_ops.storage import value_digest
+from pipelines._code import ROOT
 from tests.registry.conftest import make_version
-from tests.source_tree import ROOT
 
 WITH_FILES = 2
 RECORD: dict[str, Any] = {"verdict": "promote", "tests": [{"name": "better on new", "estimate": 0.04, "passed": True}]}

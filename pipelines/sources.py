@@ -1,4 +1,4 @@
-"""Stage sources: which of the user's own files there are, and what is in them, as digests."""
+"""Stage sources: what the cached stages read that DVC cannot know, as digests: the user's own files, and the code."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,14 +7,15 @@ from compass_ops.corpus.outside import digests
 from compass_ops.corpus.sources import matching
 from compass_ops.params import Params, load_params
 from compass_ops.source_sections import FilesParams, HubParams
-from compass_ops.storage import write_json
+from compass_ops.storage import file_digest, write_json
+from pipelines._code import ROOT, STAGES, closure, script
 from pipelines._stage import MEMO, path_option, stage
 
 
 @stage
 @path_option("--out")
 def main(out: Path) -> None:
-    """Digest the files that `ingest` and `traffic` read; what is missing, they say."""
+    """Digest the files that `ingest` and `traffic` read (what is missing, they say) and the code of every stage."""
     params = load_params()
     origin = params.traffic.origin
     read = {
@@ -23,6 +24,9 @@ def main(out: Path) -> None:
     }
     for name, files in read.items():
         write_json(out / f"{name}.json", digests(files, MEMO / "sources" / f"{name}.json"))
+    for stage_name in STAGES:
+        code = sorted(path.as_posix() for path in closure(script(stage_name)))
+        write_json(out / "code" / f"{stage_name}.json", {path: file_digest(ROOT / path) for path in code})
 
 
 def _files(params: Params) -> Iterable[Path]:

@@ -15,9 +15,9 @@ from compass_ops.cli.main import main
 from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.stages import MOVES
 from compass_ops.registry.store import RegistryStore
+from pipelines._code import ROOT
 from tests.registry.conftest import Decisions, decisions, migrated, project, store
 from tests.registry.test_reconcile import promote, run
-from tests.source_tree import ROOT
 
 __all__ = ["decisions", "migrated", "project", "store"]
 

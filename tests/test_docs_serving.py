@@ -19,9 +19,9 @@ import pytest
 from compass_ops.cli.main import main
 from compass_ops.registry.store import RegistryStore
 from compass_ops.storage import write_json, write_table
+from pipelines._code import ROOT
 from tests.registry.conftest import Decisions, decisions, migrated, project, store
 from tests.serving.world import World
-from tests.source_tree import ROOT
 
 __all__ = ["decisions", "migrated", "project", "store"]
 

@@ -9,15 +9,8 @@ from pathlib import Path
 import pytest
 
 from compass_ops.params import Params
-from tests.source_tree import (
-    PACKAGES,
-    ROOT,
-    STAGES,
-    functions,
-    imported_libraries,
-    sources,
-    tree,
-)
+from pipelines._code import PACKAGES, ROOT, STAGES, tree
+from tests.source_tree import functions, imported_libraries, sources
 
 LIBRARY = sources("compass_ops")
 CODE = sources(*PACKAGES)

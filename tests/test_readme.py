@@ -11,7 +11,7 @@ from compass_ops.cli.main import main
 from compass_ops.errors import ParamsError
 from compass_ops.evaluation.table import BEGIN, with_table
 from compass_ops.params import load_params
-from tests.source_tree import ROOT
+from pipelines._code import ROOT
 
 README = (ROOT / "README.md").read_text("utf-8")
 PINNED = "0" * 40

@@ -7,11 +7,11 @@ pass (intersection-union, so each is made at the stated level), and each is one-
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from compass_ops.evaluation.metrics import (
     FloatArray,
@@ -228,7 +228,7 @@ def _named(clusters: list[int]) -> str:
 
 
 def _z_sum(limits: GateLimits) -> float:
-    return float(norm.ppf(1 - limits.alpha) + norm.ppf(limits.power))
+    return NormalDist().inv_cdf(1 - limits.alpha) + NormalDist().inv_cdf(limits.power)
 
 
 def _accuracy_test(
@@ -237,7 +237,7 @@ def _accuracy_test(
     """Lower one-sided bound of the weighted accuracy difference against -margin."""
     differences = items.accuracy_differences()
     adjusted = paired_mean(differences, weights, items.groups, adjusted=True)
-    half = float(norm.ppf(1 - limits.alpha)) * adjusted.standard_error
+    half = NormalDist().inv_cdf(1 - limits.alpha) * adjusted.standard_error
     low, high = adjusted.estimate - half, adjusted.estimate + half
     estimate = weighted_mean(differences, weights)
     resolvable = _z_sum(limits) * adjusted.null_error
@@ -263,7 +263,7 @@ def _guard_all_items(items: PairedItems, limits: GateLimits) -> GateTest:
 def _guard_gold_margin(items: PairedItems, weights: FloatArray, limits: GateLimits) -> GateTest:
     """Broken where the upper bound of the change in gold margin (nats) lies below 0."""
     mean = paired_mean(items.margin_differences(), weights, items.groups)
-    half = float(norm.ppf(1 - limits.alpha)) * mean.standard_error
+    half = NormalDist().inv_cdf(1 - limits.alpha) * mean.standard_error
     resolvable = _z_sum(limits) * mean.standard_error
     low, high = mean.estimate - half, mean.estimate + half
     n = len(weights)

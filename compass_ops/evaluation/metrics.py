@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 FloatArray = NDArray[np.float64]
 
@@ -58,7 +58,7 @@ def wilson_interval(correct: float, n: float, confidence: float = 0.95) -> Inter
 
     Under weights give Kish's effective size for ``n`` and the weighted share of it for ``correct``.
     """
-    z = float(norm.ppf((1 + confidence) / 2))
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
     share = correct / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

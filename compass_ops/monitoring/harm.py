@@ -5,11 +5,11 @@ A shift that the adapter copes with needs no update, and an adapter can get wors
 """
 
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
 
 from compass_ops.evaluation.metrics import FloatArray, effective_size, share_weights, weighted_mean
 from compass_ops.monitoring.drift import Histograms
@@ -134,7 +134,7 @@ def measure_harm(
             return f"{lack} for {what}"
     new, old = share_weights(now.clusters, shares), share_weights(dev.clusters, known)
     after, before = weighted_mean(now.values, new), weighted_mean(dev.values, old)
-    half = float(norm.ppf(1 - level)) * _error(now, dev, (new, old), (after, before))
+    half = NormalDist().inv_cdf(1 - level) * _error(now, dev, (new, old), (after, before))
     rise = after - before
     return Harm(
         source=now.source,

@@ -21,7 +21,7 @@ from compass_ops.fanout import RECEIPT
 from compass_ops.params import load_params
 from compass_ops.storage import read_json, write_json, write_table
 from compass_ops.training.method import method_of
-from tests.source_tree import ROOT
+from pipelines._code import ROOT
 
 HERE = ROOT / "benchmarks" / "continual"
 DATASETS = sorted(path.parent.name for path in HERE.glob("*/comparison.yaml"))

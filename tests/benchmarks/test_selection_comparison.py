@@ -20,7 +20,7 @@ from benchmarks.selection.tables import tables
 from compass_ops.errors import CompassError, ParamsError
 from compass_ops.params import load_params
 from compass_ops.storage import read_json, write_bytes, write_json
-from tests.source_tree import ROOT
+from pipelines._code import ROOT
 
 DATASETS = sorted(path.parent.name for path in (ROOT / "benchmarks/selection").glob("*/comparison.yaml"))
 HERE = ROOT / "benchmarks" / "selection"

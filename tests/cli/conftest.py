@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 
 from compass_ops.cli.main import main
 from compass_ops.registry.store import RegistryStore
+from pipelines._code import ROOT
 from tests.registry.conftest import Decisions, decisions, migrated, on_file, project, store
-from tests.source_tree import ROOT
 
 __all__ = ["decisions", "migrated", "on_file", "project", "store"]
 

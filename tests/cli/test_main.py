@@ -12,10 +12,10 @@ from click.testing import CliRunner
 
 from compass_ops.cli.main import main
 from compass_ops.registry.store import RegistryStore
+from pipelines._code import ROOT
 from tests.cli.conftest import Compass
 from tests.registry.conftest import Decisions
 from tests.registry.test_reconcile import promote, shown
-from tests.source_tree import ROOT
 
 
 def test_help_needs_neither_torch_nor_mlflow() -> None:

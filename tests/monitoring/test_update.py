@@ -30,7 +30,7 @@ from compass_ops.training.adapt import Base, Order, Reference, make_version, rem
 from compass_ops.training.base import load_base
 from compass_ops.training.method import method_of
 from compass_ops.training.version import Origin
-from tests.source_tree import ROOT
+from pipelines._code import ROOT
 from tests.tiny_models import save_tiny_model
 
 CENTROIDS = np.eye(2, dtype=np.float32)

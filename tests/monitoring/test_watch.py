@@ -22,8 +22,8 @@ from compass_ops.monitoring.watch import WatchSettings, watch
 from compass_ops.monitoring.windows import Embedding
 from compass_ops.params import load_params
 from compass_ops.storage import file_digests, read_array, read_json, read_table, write_array, write_json, write_table
+from pipelines._code import ROOT
 from tests.monitoring.test_fleet import SHIFTED as INDEX_ROW
-from tests.source_tree import ROOT
 
 DRIFT = DriftSettings(
     correction="max-t",

@@ -15,7 +15,7 @@ from compass_ops.registry import claims
 from compass_ops.registry.names import CLAIMS
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
-from tests.source_tree import ROOT
+from pipelines._code import ROOT
 
 HOLD = """
 import sys, time

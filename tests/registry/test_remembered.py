@@ -18,9 +18,9 @@ from compass_ops.registry.stages import REFUSED
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from compass_ops.storage import read_json
+from pipelines._code import ROOT
 from tests.registry.conftest import Decisions, ask
 from tests.registry.test_reconcile import promote, statuses
-from tests.source_tree import ROOT
 
 ROWS = RegistryRows(
     [(7, Entry("sw", REFUSED, "ann", "2026-01-01T00:00:00+00:00", "no better", version="1", used_gate=True))],

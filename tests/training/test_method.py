@@ -5,7 +5,7 @@ import pytest
 from compass_ops.params import load_params
 from compass_ops.tend_sections import UpdateParams
 from compass_ops.training.method import Method, method_of
-from tests.source_tree import ROOT
+from pipelines._code import ROOT
 
 
 def params(method: str) -> UpdateParams:
