@@ -286,7 +286,7 @@ if __name__ == "__main__":
 def test_processes_end_with_the_one_that_started_them(number: signal.Signals, tmp_path: Path) -> None:
     (tmp_path / "slow.py").write_text(SLOW)
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
-    command = [sys.executable, tmp_path / "slow.py", tmp_path]
+    command = [sys.executable, str(tmp_path / "slow.py"), str(tmp_path)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as started:
         wait_until(lambda: len(list(tmp_path.glob("*.worker"))) == 2)
         started.send_signal(number)
