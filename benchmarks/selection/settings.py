@@ -84,6 +84,6 @@ def load_comparison(path: Path = FILE) -> Comparison:
 
 
 def cells(comparison: Comparison, languages: list[str]) -> list[str]:
-    """Return ``variant/language/seed`` for everything that is trained, the longest first."""
+    """Return ``variant/language/seed`` for everything that is trained: seed by seed, the longest first."""
     names = sorted(comparison.variants, key=lambda name: comparison.variants[name].strategy != WITHOUT_BUDGET)
-    return [f"{name}/{language}/{seed}" for name in names for language in languages for seed in range(comparison.seeds)]
+    return [f"{name}/{language}/{seed}" for seed in range(comparison.seeds) for name in names for language in languages]
