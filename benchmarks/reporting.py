@@ -1,4 +1,4 @@
-"""What all benchmarks' reports have in common: settings read, tables put into a README, looks at a gate half noted."""
+"""What all benchmarks' reports have in common: settings read, tables put into a README, looks noted, code digested."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from compass_ops.errors import CompassError, ParamsError
 from compass_ops.evaluation.table import with_table
 from compass_ops.sections import Section
-from compass_ops.storage import read_json, tree_digest, write_json
+from compass_ops.storage import file_digest, read_json, tree_digest, value_digest, write_json
 
 Settings = TypeVar("Settings", bound=Section)
 
@@ -38,6 +38,13 @@ def note_look(file: Path, dataset: str, runs: Path, why: str | None) -> None:
             "stand beside the results."
         )
     write_json(file, looks | {dataset: [*before, {"runs": tree_digest(runs), "why": why or "first look"}]})
+
+
+def code_digest(folder: Path) -> str:
+    """Digest the Python files below a folder; what Python compiles beside them does not count."""
+    return value_digest(
+        {path.relative_to(folder).as_posix(): file_digest(path) for path in sorted(folder.rglob("*.py"))}
+    )
 
 
 def load_settings(path: Path, kind: type[Settings]) -> Settings:

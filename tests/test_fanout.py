@@ -1,7 +1,10 @@
 """Fan-out over languages: only what changed is remade, and whatever stops a stage costs no finished language."""
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -232,3 +235,76 @@ def test_a_memo_that_cannot_be_written_is_said(stage: Stage) -> None:
     with pytest.raises(StorageError, match=r"ca could not be written .*Not a directory"):
         stage.run(INPUTS)
     assert not stage.out.exists()
+
+
+def texts(language: str, folder: Path) -> None:
+    """What worker processes make: they find it by name."""
+    if language == "sw":
+        raise DataFault(language, "no own rows. Add some.")
+    write_bytes(folder / "file", language.encode())
+
+
+def full_disk(language: str, folder: Path) -> None:
+    if language == "tr":
+        raise OSError("No space left on device")
+    write_bytes(folder / "file", language.encode())
+
+
+def test_processes_share_the_languages_and_the_output_is_the_same(tmp_path: Path) -> None:
+    inputs = {name: "1" for name in ("tr", "sw", "ca", "zu", "et")}
+    for processes in (1, 2):
+        place = tmp_path / str(processes)
+        fan_out(("stage", 1), inputs, texts, place / "out", place / "memo", processes)
+    assert tree_digest(tmp_path / "1") == tree_digest(tmp_path / "2")
+    assert read_json(tmp_path / "2" / "out" / "sw" / RECEIPT)["reason"] == "no own rows. Add some."
+    fan_out(("stage", 1), inputs, texts, tmp_path / "again", tmp_path / "2" / "memo", 2)
+    assert tree_digest(tmp_path / "again") == tree_digest(tmp_path / "1" / "out")
+
+
+def test_a_fault_of_the_disk_in_a_process_ends_the_stage(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="tr could not be written"):
+        fan_out(("stage", 1), {"ca": "1", "tr": "1"}, full_disk, tmp_path / "out", tmp_path / "memo", 2)
+    assert not (tmp_path / "out").exists()
+
+
+SLOW = """
+import os, sys, time
+from pathlib import Path
+from compass_ops.fanout import fan_out
+
+def make(language, folder):
+    Path(sys.argv[1], f"{os.getpid()}.worker").touch()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    fan_out(("stage", 1), {"ca": "1", "sw": "1", "tr": "1"}, make, folder / "out", folder / "memo", 2)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_processes_end_with_the_one_that_started_them(number: signal.Signals, tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, str(tmp_path / "slow.py"), str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as started:
+        wait_until(lambda: len(list(tmp_path.glob("*.worker"))) == 2)
+        started.send_signal(number)
+    workers = [int(path.stem) for path in tmp_path.glob("*.worker")]
+    wait_until(lambda: not any(runs(worker) for worker in workers))
+
+
+def runs(process: int) -> bool:
+    try:
+        state = Path("/proc", str(process), "stat").read_text("utf-8").rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.1)
+    raise AssertionError("still not after a minute")

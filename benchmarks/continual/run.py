@@ -11,6 +11,7 @@ import pyarrow as pa
 from benchmarks.continual.chain import Stream, Workshop
 from benchmarks.continual.settings import Comparison, load_comparison
 from benchmarks.continual.stream import draw_stream
+from benchmarks.reporting import code_digest
 from compass_ops.fanout import fan_out
 from compass_ops.params import load_params
 from compass_ops.seeding import generator
@@ -52,7 +53,7 @@ class Cells:
         """Digest what a first version depends on."""
         shared = [self.pins["model"], self.params.base.separator, self.params.base.max_tokens]
         shared += [self.params.train.model_dump(), self.comparison.topics(language), self.comparison.own_share]
-        shared += [self.comparison.first_rows, self.comparison.step_rows, tree_digest(_CODE)]
+        shared += [self.comparison.first_rows, self.comparison.step_rows, code_digest(_CODE)]
         shared += [tree_digest(self._records / "auxiliary"), tree_digest(self._assignments / "auxiliary")]
         own = [
             folder / role / language for folder in (self._records, self._assignments) for role in ("own", *self._halves)

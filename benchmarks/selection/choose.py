@@ -9,15 +9,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from benchmarks.reporting import code_digest
 from benchmarks.selection.measures import duplicate_share, energy_distance, held_out
-from benchmarks.selection.settings import Comparison, cells, load_comparison
+from benchmarks.selection.settings import Comparison, cells, load_comparison, processes_option
 from compass_ops.fanout import fan_out
 from compass_ops.params import load_params
 from compass_ops.seeding import generator
 from compass_ops.selection.choose import choose, plan_record, with_reasons
 from compass_ops.selection.problem import Items
 from compass_ops.selection.subset import SelectionFiles
-from compass_ops.storage import read_array, tree_digest, value_digest, write_json, write_table
+from compass_ops.storage import read_array, value_digest, write_json, write_table
 from pipelines._stage import MEMO, path_option, stage
 
 FORMAT = 1
@@ -58,10 +59,16 @@ class Chooser:
         """Return the files that a variant chooses from."""
         return self.files[self.comparison.variants[name].clustering]
 
-    def digest(self, name: str, language: str) -> str:
-        """Digest what a variant's choice for a language depends on, the code of selection too."""
-        own = self.files_of(name).digest(language, self.comparison.sample(name, self.matrix))
-        return value_digest([own, tree_digest(_CODE), self.comparison.held_out])
+    def digests(self, languages: list[str]) -> dict[str, str]:
+        """Digest what each cell's choice depends on, the code of selection too."""
+        code, held = code_digest(_CODE), self.comparison.held_out
+        found = {
+            f"{name}/{tag}": self.files_of(name).digest(tag, self.comparison.sample(name, self.matrix))
+            for name in self.comparison.variants
+            for tag in languages
+        }
+        named = [cell.rpartition("/") for cell in cells(self.comparison, languages)]
+        return {f"{own}/{seed}": value_digest([value_digest([found[own], code, held]), seed]) for own, _, seed in named}
 
     def make(self, cell: str, folder: Path) -> None:
         """Write ``subset.parquet``, ``plan.json`` and ``measures.json`` of a cell."""
@@ -93,16 +100,12 @@ class Chooser:
 @path_option("--clusterings")
 @path_option("--matrix")
 @path_option("--out")
-def main(out: Path, **inputs: Path) -> None:
+@processes_option
+def main(out: Path, processes: int, **inputs: Path) -> None:
     """Choose for every cell; a cell is remembered under its inputs and the code of selection."""
     chooser = Chooser(load_comparison(), **inputs)
-    languages = load_params().project.languages
-    digests = {f"{name}/{tag}": chooser.digest(name, tag) for name in chooser.comparison.variants for tag in languages}
-    inputs_of = {
-        cell: value_digest([digests[cell.rpartition("/")[0]], cell.rpartition("/")[2]])
-        for cell in cells(chooser.comparison, languages)
-    }
-    fan_out(("compare-choose", FORMAT), inputs_of, chooser.make, out, MEMO)
+    digests = chooser.digests(load_params().project.languages)
+    fan_out(("compare-choose", FORMAT), digests, chooser.make, out, MEMO, processes)
 
 
 def _taken(items: Items, mask: NDArray[np.bool_]) -> Items:

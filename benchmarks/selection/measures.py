@@ -1,7 +1,8 @@
 """What a choice looks like before anything is trained: its distance from what is asked, and its repetitions."""
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +20,26 @@ def energy_distance(first: Vectors, second: Vectors) -> float:
 
     Szekely and Rizzo 2013; every pair counts, a vector with itself too.
     """
-    return 2 * _mean_distance(first, second) - _mean_distance(first, first) - _mean_distance(second, second)
+    between = sum(_sum_of_distances(one, other) for one in _blocks(first) for other in _blocks(second))
+    means = between / (len(first) * len(second)), _mean_within(first), _mean_within(second)
+    return 2 * means[0] - means[1] - means[2]
 
 
-def _mean_distance(first: Vectors, second: Vectors) -> float:
-    blocks = [first[start : start + 1024] @ second.T for start in range(0, len(first), 1024)]
-    return float(sum(np.sqrt(np.maximum(0.0, 2 - 2 * block.astype(np.float64))).sum() for block in blocks)) / (
-        len(first) * len(second)
-    )
+def _mean_within(vectors: Vectors) -> float:
+    """Return the mean distance of all ordered pairs; each pair of blocks is computed once."""
+    blocks = list(_blocks(vectors))
+    own = sum(_sum_of_distances(block, block) for block in blocks)
+    others = sum(_sum_of_distances(one, other) for one, other in combinations(blocks, 2))
+    return (own + 2 * others) / len(vectors) ** 2
+
+
+def _blocks(vectors: Vectors) -> Iterator[Vectors]:
+    return (vectors[start : start + 1024] for start in range(0, len(vectors), 1024))
+
+
+def _sum_of_distances(first: Vectors, second: Vectors) -> float:
+    squared = 2 - 2 * (first @ second.T)
+    return float(np.sqrt(np.maximum(squared, 0, out=squared), out=squared).sum(dtype=np.float64))
 
 
 def duplicate_share(vectors: Vectors, threshold: float = 0.95) -> float:

@@ -1,18 +1,85 @@
 """Train and score every cell of the comparison; what is finished is kept, so that a stopped run goes on."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from benchmarks.selection.settings import WITHOUT_BUDGET, cells, load_comparison
-from benchmarks.selection.train import Trained, Workshop
+import pyarrow as pa
+
+from benchmarks.selection.settings import WITHOUT_BUDGET, Comparison, cells, load_comparison, processes_option
+from benchmarks.selection.train import Workshop
 from compass_ops.errors import DataFault
 from compass_ops.fanout import RECEIPT, fan_out
-from compass_ops.params import load_params
+from compass_ops.params import Params, load_params
 from compass_ops.seeding import derived_seed
-from compass_ops.storage import file_digest, read_json, read_table, tree_digest, value_digest, write_json, write_table
+from compass_ops.storage import read_json, read_table, tree_digest, value_digest, write_json, write_table
 from pipelines._stage import MEMO, path_option, stage
 
 FORMAT = 1
 HALVES = ("dev", "gate")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All cells: what each depends on, and how it is made.
+
+    ``choices``, ``records`` and ``base`` are what the stages before left.
+    """
+
+    comparison: Comparison
+    params: Params
+    choices: Path
+    records: Path
+    base: Path
+
+    @cached_property
+    def workshop(self) -> Workshop:
+        """The base, loaded for the first cell that is made in a process."""
+        return Workshop(self.params, read_json(self.base))
+
+    def tests(self, language: str) -> dict[str, pa.Table]:
+        """Return the halves of a language's test."""
+        return {half: read_table(self.records / half / f"{language}.parquet") for half in HALVES}
+
+    def digests(self) -> dict[str, str]:
+        """Digest what each cell depends on: the texts that are trained on, not why they were chosen."""
+        languages, params = self.params.project.languages, self.params
+        shared = [read_json(self.base)["model"], params.base.separator, params.base.max_tokens]
+        shared.append(params.train.model_dump())
+        own = {tag: read_table(self.records / "own" / f"{tag}.parquet").num_rows for tag in languages}
+        tests = {tag: [tree_digest(self.records / half / f"{tag}.parquet") for half in HALVES] for tag in languages}
+
+        def digest(cell: str) -> str:
+            _, language, seed = cell.split("/")
+            length = self._length(cell, own[language])
+            return value_digest([self._texts(cell), tests[language], length, seed, language, shared])
+
+        return {cell: digest(cell) for cell in cells(self.comparison, languages)}
+
+    def make(self, cell: str, folder: Path) -> None:
+        """Write ``items.parquet`` and ``cost.json`` of a cell."""
+        _, language, seed = cell.split("/")
+        if (self.choices / cell / RECEIPT).exists():
+            raise DataFault(cell, read_json(self.choices / cell / RECEIPT)["reason"])
+        rows = read_table(self.choices / cell / "subset.parquet")
+        own = read_table(self.records / "own" / f"{language}.parquet").num_rows
+        seed_of_cell = derived_seed(int(seed), "comparison", language)
+        trained = self.workshop.run(rows, *self._length(cell, own), seed_of_cell, self.tests(language))
+        write_table(folder / "items.parquet", trained.items)
+        write_json(folder / "cost.json", {"tokens": trained.tokens, "rows": trained.rows, "seconds": trained.seconds})
+
+    def _length(self, cell: str, own: int) -> tuple[int, int]:
+        """Return (epochs, rows at least) of a cell whose language has so many rows of its own."""
+        if self.comparison.variants[cell.split("/")[0]].strategy == WITHOUT_BUDGET:
+            return self.comparison.all_epochs, 0
+        return self.params.train.schedule.epochs, own + self.comparison.budget
+
+    def _texts(self, cell: str) -> str:
+        file = self.choices / cell / "subset.parquet"
+        if not file.exists():
+            return cell
+        rows = read_table(file)
+        return value_digest([rows["prompt"].to_pylist(), rows["completion"].to_pylist()])
 
 
 @stage
@@ -20,50 +87,14 @@ HALVES = ("dev", "gate")
 @path_option("--records")
 @path_option("--base")
 @path_option("--out")
-def main(choices: Path, records: Path, base: Path, out: Path) -> None:
+@processes_option
+def main(out: Path, processes: int, **inputs: Path) -> None:
     """Train on every choice with the same settings; a choice that is not new is not trained on again."""
-    params, comparison, pins = load_params(), load_comparison(), read_json(base)
-    workshop = Workshop(params, pins)
-    own = {tag: read_table(records / "own" / f"{tag}.parquet").num_rows for tag in params.project.languages}
-
-    def plan(cell: str) -> tuple[int, int]:
-        """Return (epochs, rows) of a cell."""
-        name, language, _ = cell.split("/")
-        if comparison.variants[name].strategy == WITHOUT_BUDGET:
-            return comparison.all_epochs, 0
-        return params.train.schedule.epochs, own[language] + comparison.budget
-
-    def make(cell: str, folder: Path) -> None:
-        _, language, seed = cell.split("/")
-        if (choices / cell / RECEIPT).exists():
-            raise DataFault(cell, read_json(choices / cell / RECEIPT)["reason"])
-        rows = read_table(choices / cell / "subset.parquet")
-        tests = {half: read_table(records / half / f"{language}.parquet") for half in HALVES}
-        _write(workshop.run(rows, *plan(cell), derived_seed(int(seed), "comparison", language), tests), folder)
-
-    shared = [pins["model"], params.base.separator, params.base.max_tokens, params.train.model_dump()]
-
-    def digest(cell: str) -> str:
-        _, language, seed = cell.split("/")
-        file = choices / cell / "subset.parquet"
-        tests = [tree_digest(records / half / f"{language}.parquet") for half in HALVES]
-        return value_digest([file_digest(file) if file.exists() else cell, tests, plan(cell), seed, language, shared])
-
-    fan_out(
-        ("compare-run", FORMAT),
-        {cell: digest(cell) for cell in cells(comparison, params.project.languages)},
-        make,
-        out,
-        MEMO,
-    )
-    for language in params.project.languages:
-        tests = {half: read_table(records / half / f"{language}.parquet") for half in HALVES}
-        write_table(out / "zero_shot" / language / "items.parquet", workshop.score(workshop.base.model, "base", tests))
-
-
-def _write(trained: Trained, folder: Path) -> None:
-    write_table(folder / "items.parquet", trained.items)
-    write_json(folder / "cost.json", {"tokens": trained.tokens, "rows": trained.rows, "seconds": trained.seconds})
+    runs = Runs(load_comparison(), load_params(), **inputs)
+    fan_out(("compare-run", FORMAT), runs.digests(), runs.make, out, MEMO, processes)
+    for language in runs.params.project.languages:
+        model, tests = runs.workshop.base.model, runs.tests(language)
+        write_table(out / "zero_shot" / language / "items.parquet", runs.workshop.score(model, "base", tests))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any, Self
 
+import click
 from pydantic import Field, model_validator
 
 from benchmarks.reporting import load_settings
@@ -11,6 +12,14 @@ from compass_ops.selection_sections import ClusterParams, CompassPlusParams, Sam
 
 FILE = Path("comparison.yaml")
 WITHOUT_BUDGET = "all"
+
+processes_option = click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="How many cells are made at the same time; set OMP_NUM_THREADS to the cores of each.",
+)
 
 
 class Clustering(Section):
@@ -75,10 +84,6 @@ def load_comparison(path: Path = FILE) -> Comparison:
 
 
 def cells(comparison: Comparison, languages: list[str]) -> list[str]:
-    """Return ``variant/language/seed`` for everything that is trained."""
-    return [
-        f"{name}/{language}/{seed}"
-        for name in comparison.variants
-        for language in languages
-        for seed in range(comparison.seeds)
-    ]
+    """Return ``variant/language/seed`` for everything that is trained: seed by seed, the longest first."""
+    names = sorted(comparison.variants, key=lambda name: comparison.variants[name].strategy != WITHOUT_BUDGET)
+    return [f"{name}/{language}/{seed}" for seed in range(comparison.seeds) for name in names for language in languages]

@@ -1,15 +1,17 @@
 """LangRank's transfer matrix: an adapter per language of the pool, scored on every target's dev half."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from benchmarks.selection.scores import asked_accuracy
-from benchmarks.selection.settings import load_comparison
+from benchmarks.selection.settings import Comparison, load_comparison, processes_option
 from benchmarks.selection.train import Workshop
 from compass_ops.fanout import fan_out
-from compass_ops.params import load_params
+from compass_ops.params import Params, load_params
 from compass_ops.seeding import derived_seed, generator
 from compass_ops.selection.distances import transfer_features
 from compass_ops.selection.langrank import TransferMatrix, matrix_as_json
@@ -20,31 +22,66 @@ from pipelines._stage import MEMO, path_option, stage
 FORMAT = 1
 
 
+@dataclass(frozen=True)
+class Transfers:
+    """An adapter per language of the pool: what each depends on, and how it is made.
+
+    ``records`` and ``base`` are what the stages before left.
+    """
+
+    comparison: Comparison
+    params: Params
+    records: Path
+    base: Path
+
+    @cached_property
+    def workshop(self) -> Workshop:
+        """The base, loaded for the first adapter that is made in a process."""
+        return Workshop(self.params, read_json(self.base))
+
+    @cached_property
+    def tests(self) -> dict[str, dict[str, pa.Table]]:
+        """The dev half and the target prompts of every target language."""
+        languages = self.params.project.languages
+        return {
+            role: {tag: read_table(self.records / role / f"{tag}.parquet") for tag in languages}
+            for role in ("dev", "target")
+        }
+
+    def digests(self) -> dict[str, str]:
+        """Digest what each adapter's scores depend on."""
+        params, rows = self.params, self.comparison.transfer_rows
+        shared = [read_json(self.base)["model"], params.train.model_dump(), params.base.separator, rows]
+        shared += [
+            tree_digest(self.records / role / f"{tag}.parquet")
+            for role in ("dev", "target")
+            for tag in params.project.languages
+        ]
+        files = {file.stem: file for file in sorted((self.records / "auxiliary").glob("*.parquet"))}
+        return {name: value_digest([tree_digest(file), shared, params.project.seed]) for name, file in files.items()}
+
+    def make(self, language: str, folder: Path) -> None:
+        """Write ``scores.json``: what an adapter trained on random rows of the language is worth on every target."""
+        size, params = self.comparison.transfer_rows, self.params
+        rows = _some(read_table(self.records / "auxiliary" / f"{language}.parquet"), size, language)
+        seed = derived_seed(params.project.seed, "transfer", language)
+        trained = self.workshop.run(rows, params.train.schedule.epochs, size, seed, self.tests["dev"])
+        asked = self.tests["target"]
+        write_json(folder / "scores.json", {tag: asked_accuracy(trained.items, tag, asked[tag]) for tag in asked})
+
+
 @stage
 @path_option("--records")
 @path_option("--clusterings")
 @path_option("--base")
 @path_option("--out")
-def main(records: Path, clusterings: Path, base: Path, out: Path) -> None:
+@processes_option
+def main(records: Path, clusterings: Path, base: Path, out: Path, processes: int) -> None:
     """Train on random rows of one language at a time; targets are seen on dev alone."""
-    params, comparison, pins = load_params(), load_comparison(), read_json(base)
-    workshop = Workshop(params, pins)
-    dev = {tag: read_table(records / "dev" / f"{tag}.parquet") for tag in params.project.languages}
-    asked = {tag: read_table(records / "target" / f"{tag}.parquet") for tag in params.project.languages}
-
-    def make(language: str, folder: Path) -> None:
-        rows = _some(read_table(records / "auxiliary" / f"{language}.parquet"), comparison.transfer_rows, language)
-        seed = derived_seed(params.project.seed, "transfer", language)
-        trained = workshop.run(rows, params.train.schedule.epochs, comparison.transfer_rows, seed, dev)
-        scores = {tag: asked_accuracy(trained.items, tag, asked[tag]) for tag in dev}
-        write_json(folder / "scores.json", scores)
-
-    shared = [pins["model"], params.train.model_dump(), params.base.separator, comparison.transfer_rows]
-    shared += [tree_digest(records / half / f"{tag}.parquet") for half in ("dev", "target") for tag in dev]
-    files = {file.stem: file for file in sorted((records / "auxiliary").glob("*.parquet"))}
-    inputs = {name: value_digest([tree_digest(file), shared, params.project.seed]) for name, file in files.items()}
-    fan_out(("compare-transfer", FORMAT), inputs, make, out, MEMO)
-    _write_matrix(out, records, clusterings / next(iter(comparison.clusterings)), list(dev))
+    transfers = Transfers(load_comparison(), load_params(), records, base)
+    fan_out(("compare-transfer", FORMAT), transfers.digests(), transfers.make, out, MEMO, processes)
+    clustering = clusterings / next(iter(transfers.comparison.clusterings))
+    _write_matrix(out, records, clustering, transfers.params.project.languages)
 
 
 def _some(table: pa.Table, rows: int, language: str) -> pa.Table:
