@@ -21,12 +21,15 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 ifdef PROFILE
-# A profile runs in a git worktree of its own: data, lock and registry of two projects never mix.
+# A profile runs in a git worktree of its own: data, lock and registry of two projects never mix, also where
+# dvc.lock is committed.
 WORKSPACE := workspaces/$(PROFILE)
 repro: $(VENV)/.installed
 	@test -f profiles/$(PROFILE).yaml || { echo "profiles/$(PROFILE).yaml does not exist; there are: $(basename $(notdir $(wildcard profiles/*.yaml)))"; exit 1; }
-	@test -d $(WORKSPACE) || git worktree add --quiet --detach $(WORKSPACE)
+	@test -d $(WORKSPACE) || { git worktree prune; git worktree add --quiet --detach $(WORKSPACE); rm -f $(WORKSPACE)/dvc.lock; }
+	@cd $(WORKSPACE) && if [ -f dvc.lock ]; then cp dvc.lock .kept.lock; else rm -f .kept.lock; fi
 	git -C $(WORKSPACE) checkout --quiet --force --detach $$(git rev-parse HEAD)
+	@cd $(WORKSPACE) && if [ -f .kept.lock ]; then mv .kept.lock dvc.lock; else rm -f dvc.lock; fi
 	cp profiles/$(PROFILE).yaml $(WORKSPACE)/params.yaml
 	cd $(WORKSPACE) && dvc repro && echo "Look at $(WORKSPACE)/build/report/index.html"
 else

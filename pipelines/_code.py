@@ -4,9 +4,15 @@ import ast
 from functools import cache
 from pathlib import Path
 
+from compass_ops.errors import CompassError
+
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("compass_ops", "pipelines")
 STAGES = sorted(path.stem for path in (ROOT / "pipelines").glob("*.py") if not path.stem.startswith("_"))
+
+
+class CodeError(CompassError):
+    """Code whose imports or data files cannot be told from its text."""
 
 
 def script(stage: str) -> Path:
@@ -17,16 +23,12 @@ def script(stage: str) -> Path:
 def closure(path: Path) -> set[Path]:
     """Return the project's own files that a file needs when it runs, itself and packaged data files included.
 
-    Parameters
-    ----------
-    path : Path
-        A Python file; this and the paths returned are relative to the project.
+    All paths are relative to the project. ``CodeError`` if a file has a relative import, or two data files one name.
     """
     seen: set[Path] = set()
     waiting = [path]
     while waiting:
-        file = waiting.pop()
-        if file not in seen:
+        if (file := waiting.pop()) not in seen:
             seen.add(file)
             waiting += _imported(file)
     return seen | {data for file in seen for data in _data_files(file)}
@@ -55,7 +57,6 @@ def _imported(path: Path) -> list[Path]:
     return [found for name in own if (found := module_file(name)) is not None]
 
 
-@cache
 def _data_files(path: Path) -> list[Path]:
     """Return the packaged data files whose name stands in a file as a string."""
     data = _packaged(path.parts[0])
@@ -64,19 +65,25 @@ def _data_files(path: Path) -> list[Path]:
 
 @cache
 def _packaged(package: str) -> dict[str, Path]:
-    files = (path for path in (ROOT / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {path.name: path.relative_to(ROOT) for path in files if path.suffix != ".py"}
+    """Return {name: path} of a package's data files; a name stands for one file."""
+    files = [path.relative_to(ROOT) for path in (ROOT / package).rglob("*.*") if path.is_file()]
+    data = [path for path in files if path.suffix not in (".py", ".pyc")]
+    found = {path.name: path for path in data}
+    if len(found) < len(data):
+        raise CodeError(f"{package}: data files have one name; it must be one each: {sorted(map(str, data))}.")
+    return found
 
 
 @cache
 def _names_and_texts(path: Path) -> tuple[set[str], set[str]]:
     """Return the dotted names that a file imports, and its strings: one walk, for the stage runs every time."""
-    names: set[str] = set()
-    texts: set[str] = set()
+    names, texts = set[str](), set[str]()
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                raise CodeError(f"{path}:{node.lineno}: a relative import cannot be followed. Import by the full name.")
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.add(node.value)

@@ -15,11 +15,12 @@ from pipelines._stage import MEMO, path_option, stage
 @stage
 @path_option("--out")
 def main(out: Path) -> None:
-    """Digest the files that `ingest` and `traffic` read (what is missing, they say) and the code of every stage."""
+    """Digest the files that `ingest`, `sample` and `traffic` read (what is missing, they say) and all stages' code."""
     params = load_params()
     origin = params.traffic.origin
     read = {
         "ingest": _files(params),
+        "sample": matching([params.sample.transfer_matrix], Path()) if params.sample.transfer_matrix else [],
         "traffic": matching(origin.files, Path()) if origin.kind == "log" else [],
     }
     for name, files in read.items():

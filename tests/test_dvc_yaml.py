@@ -17,7 +17,7 @@ PARAMS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"
 # Params that a stage reads and that decide no file of it, with the reason.
 WITHOUT_EFFECT = {"train": {"registry"}}  # where its runs are tracked
 # Dependencies that stand for files elsewhere, which the stage reads by the globs of params.yaml.
-STAND_INS = {"build/sources/ingest.json", "build/sources/traffic.json"}
+STAND_INS = {f"build/sources/{stage}.json" for stage in ("ingest", "sample", "traffic")}
 CODE = "build/sources/code"
 _READ = re.compile(
     rf"(?:self\.)?(?:params|load_params\(\))\.((?:{'|'.join(Params.model_fields)})(?:\.[a-z_]+)?)$",

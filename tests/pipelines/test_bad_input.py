@@ -146,7 +146,7 @@ def test_a_language_without_target_own_or_test_rows_leaves_the_others_alone(fres
     said = failed(fresh.stage("ingest"))
     assert "no target language can go on" in said
     assert all(f"{language}: no {role} rows" in said for language, role in lacking.items())
-    assert file_digests(fresh.root / "build" / "ingest").keys() != kept.keys() or kept
+    assert file_digests(fresh.root / "build" / "ingest") == kept
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from compass_ops.storage import file_digest
+from pipelines import _code
 from pipelines._code import ROOT, STAGES, closure, script
 from tests.source_tree import sources
 
@@ -30,6 +31,29 @@ def test_what_python_loads_for_a_stage_is_in_its_code(stage: str) -> None:
 def test_packages_hold_no_code_that_the_closure_would_miss() -> None:
     packages = [path for path in sources("compass_ops", "pipelines") if path.name == "__init__.py"]
     assert [path for path in packages if "import" in (ROOT / path).read_text("utf-8")] == []
+
+
+def test_a_relative_import_is_refused_where_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pipelines").mkdir()
+    (tmp_path / "pipelines" / "late.py").write_text("def main():\n    from . import other\n", "utf-8")
+    monkeypatch.setattr(_code, "ROOT", tmp_path)
+    with pytest.raises(_code.CodeError, match=r"pipelines/late.py:2: a relative import cannot be followed"):
+        closure(script("late"))
+
+
+def test_two_data_files_of_one_name_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for room in ("corpus", "serving"):
+        (tmp_path / "twins" / room).mkdir(parents=True)
+        (tmp_path / "twins" / room / "strings.tsv").touch()
+    (tmp_path / "twins" / "module.py").write_text("NAME = 'strings.tsv'\n", "utf-8")
+    monkeypatch.setattr(_code, "ROOT", tmp_path)
+    with pytest.raises(_code.CodeError, match=r"have one name"):
+        closure(Path("twins", "module.py"))
+
+
+def test_the_lock_of_a_run_is_not_in_git() -> None:
+    listed = subprocess.run(["git", "ls-files", "dvc.lock"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert listed.stdout == ""
 
 
 def test_imports_inside_functions_and_data_files_belong_to_the_code() -> None:
