@@ -36,7 +36,9 @@ from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digest, replace_folder
 from compass_ops.training.version import CONFIG, MANIFEST, MLFLOW_TRACE, WEIGHTS
 
-_PAGE, _MODELS_PAGE = 5000, 1000
+# Pages are cut by counting rows: a ticket given back between two of them would hide a row. So all comes on one page,
+# which is one snapshot, up to what MLflow allows at most.
+_PAGE, _MODELS_PAGE = 200_000, 1000
 _FEW = 12  # languages that are read faster one by one than all at once
 _LONGEST_DESCRIPTION = 4000
 
