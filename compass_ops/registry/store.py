@@ -30,7 +30,7 @@ from compass_ops.registry.names import (
     model_name,
 )
 from compass_ops.registry.remembered import remembered
-from compass_ops.registry.rows import EFFECT, ENTRY, REPORT, REPORTS, TAG, entries_of, entry_text, rows_from
+from compass_ops.registry.rows import EFFECT, ENTRY, REPORT, REPORTS, TAG, decision_tags, entries_of, rows_from
 from compass_ops.registry.stages import PRODUCTION, STAGING
 from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digest, replace_folder
@@ -129,7 +129,7 @@ class RegistryStore:
         """
         languages = [checked_language(entry.language) for entry in entries]
         self._ensure_model(HISTORY)
-        tags = {f"{ENTRY}{entry.language}": entry_text(entry) for entry in entries}
+        tags = decision_tags(entries)
         what = f"version {entries[0].version or '-'}" if len(entries) == 1 else f"{len(entries)} languages"
         told = f"{', '.join(languages)}: {what} {entries[0].kind} by {entries[0].who}. {entries[0].why}"
         number = tracking.persist(lambda: self._write_entry(tags, told[:_LONGEST_DESCRIPTION]))
