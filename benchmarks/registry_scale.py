@@ -75,7 +75,9 @@ def main(languages: int, versions: int, runs: int, keep: Path | None) -> None:
 
 
 def _names(number: int) -> list[str]:
-    return [name for name in sorted(Locale("en").languages) if len(name) in (2, 3) and _is_canonical(name)][:number]
+    """Return so many languages, those that params.yaml speaks of first."""
+    known = (name for name in sorted(Locale("en").languages) if len(name) in (2, 3) and _is_canonical(name))
+    return list(dict.fromkeys([*_params()["project"]["languages"], *known]))[:number]
 
 
 def _is_canonical(name: str) -> bool:
@@ -85,8 +87,12 @@ def _is_canonical(name: str) -> bool:
         return False
 
 
+def _params() -> Any:
+    return yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+
+
 def _write_params(root: Path, names: list[str]) -> None:
-    params = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
+    params = _params()
     params["project"]["languages"] = names
     (root / "params.yaml").write_text(yaml.safe_dump(params), "utf-8")
 
