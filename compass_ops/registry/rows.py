@@ -79,7 +79,7 @@ def entries_of(found: Any) -> list[Entry]:
         raise _unreadable(found, str(error)) from error
     if not entries or [entry.language for entry in entries] != list(texts):
         raise _unreadable(found, "no entry, or one under another language's name")
-    if found.tags.get(SEAL, _seal(entries)) != _seal(entries):
+    if (seal := found.tags.get(SEAL)) is not None and seal != _seal(entries):
         raise RegistryError(
             f"{HISTORY}: entry {found.version} was altered since it was written. Restore the registry's database from "
             "a backup."

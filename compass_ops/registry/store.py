@@ -17,6 +17,7 @@ from urllib.request import url2pathname
 
 from compass_ops.errors import ConflictError, RegistryError
 from compass_ops.registry import artifacts, claims, tracking
+from compass_ops.registry.database import read_database
 from compass_ops.registry.history import Entry, LanguageState
 from compass_ops.registry.location import RegistryLocation
 from compass_ops.registry.mirror import Correction, LanguageView, RegistryRows, Version, views_of
@@ -70,6 +71,9 @@ class RegistryStore:
         return views_of(self._rows() if database is None else remembered(database, self._rows))
 
     def _rows(self) -> RegistryRows:
+        database = self.location.database
+        if database is not None and (rows := read_database(database)) is not None:
+            return rows
         ours = f"name LIKE '{PREFIX}%'"
         found = self._search_versions(ours)
         return rows_from(found, self._aliases(ours))
