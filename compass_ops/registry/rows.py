@@ -70,6 +70,11 @@ def _seal(entries: Sequence[Entry]) -> str:
     return value_digest(sorted(entry.hash for entry in entries))
 
 
+def is_decision_on_several(found: Any) -> bool:
+    """Whether a model version is a decision on several languages."""
+    return found.name == HISTORY and sum(key.startswith(ENTRY) for key in found.tags) > 1
+
+
 def entries_of(found: Any) -> list[Entry]:
     """Return the entries of one decision, a version of the history model; ``RegistryError`` if it is unreadable."""
     texts = {key.removeprefix(ENTRY): text for key, text in found.tags.items() if key.startswith(ENTRY)}
