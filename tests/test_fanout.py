@@ -92,6 +92,19 @@ def test_a_removed_language_vanishes_and_comes_back_without_work(stage: Stage) -
     assert list(stage.files()) == ["ca/sub/file", "sw/sub/file", "zu/sub/file"]
 
 
+def test_languages_in_another_order_are_the_same_bytes_without_work(stage: Stage) -> None:
+    stage.run(INPUTS)
+    first = tree_digest(stage.out)
+    assert stage.run(dict(reversed(INPUTS.items()))) == []
+    assert tree_digest(stage.out) == first
+
+
+def test_a_language_under_another_name_is_another_language(stage: Stage) -> None:
+    stage.run(INPUTS)
+    assert stage.run({"ca": "1", "swc": "1", "tr": "1"}) == ["swc"]
+    assert list(stage.files()) == ["ca/sub/file", "swc/sub/file", "tr/sub/file"]
+
+
 def test_no_languages_leave_an_empty_folder(stage: Stage) -> None:
     stage.run(INPUTS)
     assert stage.run({}) == []

@@ -16,8 +16,23 @@ class _Conflict(click.ClickException):
     exit_code = 3
 
 
+_SECTIONS = {
+    "Look": (*status.COMMANDS, *versions.COMMANDS),
+    "Decide": transitions.COMMANDS,
+    "Keep order": upkeep.COMMANDS,
+    "Serve": export.COMMANDS,
+    "The pipeline's last run": (*plan.COMMANDS, *pipeline.COMMANDS),
+}
+
+
 class _Compass(click.Group):
     """A group whose commands end with one clear message for an error that has a remedy."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands under what they are for, each with its whole first sentence."""
+        for title, commands in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(str(command.name), command.get_short_help_str(200)) for command in commands])
 
     def invoke(self, ctx: click.Context) -> Any:
         gc.disable()  # a command is short, and MLflow makes enough objects for seconds of looking for garbage
@@ -54,10 +69,15 @@ def main(context: click.Context, uri: str | None) -> None:
       compass status                    the fleet
       compass history sw                who was in Production, when and why
       compass rollback sw --why "..."   the former champion again, held until `compass release sw`
+      compass rollback --help           examples, as every command has them
+
+    \b
+    Completion of commands and languages (or zsh_source, fish_source)
+      eval "$(_COMPASS_COMPLETE=bash_source compass)"
     """
     context.obj = Project(uri)
 
 
-for _module in (status, versions, transitions, upkeep, plan, pipeline, export):
-    for _command in _module.COMMANDS:
+for _commands in _SECTIONS.values():
+    for _command in _commands:
         main.add_command(_command)

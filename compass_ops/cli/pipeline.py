@@ -14,7 +14,13 @@ from compass_ops.errors import CompassError
 @json_option
 @click.pass_obj
 def tick(project: Project, as_json: bool) -> None:
-    """Look at one more window of traffic, then run the pipeline: the weekly job."""
+    """Look at one more window of traffic, then run the pipeline: the weekly job.
+
+    \b
+      compass tick
+
+    With --json what the pipeline prints goes to the standard error.
+    """
     from compass_ops.monitoring.tick import advance, available_windows, run_pipeline
     from compass_ops.params import PARAMS_FILE
 
@@ -24,7 +30,7 @@ def tick(project: Project, as_json: bool) -> None:
         print_json({"until": window})
     else:
         click.echo(f"traffic.until is {window} now; running the pipeline.")
-    run_pipeline(root)
+    run_pipeline(root, aside=as_json)
 
 
 @click.command()
@@ -38,6 +44,10 @@ def tick(project: Project, as_json: bool) -> None:
 @click.pass_obj
 def table(project: Project, file: Path | None, as_json: bool) -> None:
     """Show zero-shot and adapter accuracy per language, as a Markdown table.
+
+    \b
+      compass table
+      compass table --write README.md
 
     Accuracy is that of the last evaluation, on the gate half of each language's test, with 95 % limits: weighted
     by what is asked of the language, and with all items counted alike.

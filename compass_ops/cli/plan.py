@@ -13,6 +13,9 @@ from compass_ops.cli.project import Project
 def plan(project: Project, language: str, as_json: bool) -> None:
     """Show what was chosen for LANGUAGE in the last run and why: clusters by gap, languages drawn, examples.
 
+    \b
+      compass plan sw
+
     --json has the plan with every cluster.
     """
     from compass_ops.monitoring.coverage import plan_text, read_plan

@@ -58,13 +58,25 @@ class Project:
             return RegistryStore(registry_location(self._uri, "compass"))
         return RegistryStore(registry_location(self._uri or self.policies.uri, self.policies.experiment))
 
-    def chosen(self, named: Iterable[str], everything: bool, fits: "Callable[[LanguageView], bool]") -> list[str]:
+    def chosen(
+        self,
+        named: Iterable[str],
+        everything: bool,
+        fits: "Callable[[LanguageView], bool]",
+        *,
+        versions: bool = True,
+    ) -> list[str]:
         """Return the languages that were named, or with ``everything`` all that fit, as written (``sw`` or ``sw/3``).
+
+        Parameters
+        ----------
+        versions : bool
+            Whether a version may be named with a language.
 
         Raises
         ------
         UsageError
-            If neither or both were given.
+            If neither or both were given, or a version where none belongs: it must not be passed over.
         RegistryError
             If a language is named twice, or nothing fits.
         """
@@ -75,6 +87,8 @@ class Project:
             names = [language for language, view in self.store.read().items() if fits(view)]
             if not names:
                 raise RegistryError("No registered language is in a state for that. `compass status` shows them.")
+        if not versions and (wrong := [name for name in names if "/" in name]):
+            raise click.UsageError(f"{wrong[0][:80]!r}: this command takes languages, without a version.")
         tags = [name.partition("/")[0] for name in names]
         repeated = sorted({tag for tag in tags if tags.count(tag) > 1})
         if repeated:

@@ -24,6 +24,10 @@ _GAIN = "better on new"  # the test of the gate whose estimate is the gain on wh
 def status(project: Project, as_json: bool) -> None:
     """Show the fleet: every language's Production version and age, its metrics, drift, hold and last decision.
 
+    \b
+      compass status
+      compass status --json
+
     gain is the accuracy on what is asked that the version gained over what it was judged against; drift is the verdict
     on the newest window of this project's last run. --json has every metric, and the windows that were adopted.
     """

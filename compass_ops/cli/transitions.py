@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _Given = dict[str, Any]
 
 
-def _do(project: Project, kind: str, given: _Given, fits: "Callable[[LanguageView], bool]") -> None:
+def _do(
+    project: Project, kind: str, given: _Given, fits: "Callable[[LanguageView], bool]", *, versions: bool = True
+) -> None:
     """Ask for a move of every language that was named, and say what was done.
 
     Parameters
@@ -33,6 +35,8 @@ def _do(project: Project, kind: str, given: _Given, fits: "Callable[[LanguageVie
         What the command line gave: ``languages``, ``everything``, ``why``, ``as_json``, perhaps ``expect``.
     fits : callable
         Which languages --all means.
+    versions : bool
+        Whether versions may be named.
     """
     from compass_ops.registry.location import author, now
     from compass_ops.registry.transact import transact
@@ -40,7 +44,7 @@ def _do(project: Project, kind: str, given: _Given, fits: "Callable[[LanguageVie
 
     who, when = author(), now()
     asks = []
-    for name in project.chosen(given["languages"], given["everything"], fits):
+    for name in project.chosen(given["languages"], given["everything"], fits, versions=versions):
         language, _, version = name.partition("/")
         asks.append(Ask(language, kind, who, when, given["why"], version or None, given.get("expect")))
     entries = transact(project.store, asks, project.policies.required_evidence if kind == "promoted" else ())
@@ -106,7 +110,7 @@ def approve(project: Project, /, **given: Any) -> None:
     With registry.promotion: manual, what passes the gate waits in Staging. If another champion came since the
     version was put there, nothing is done.
     """
-    _do(project, "promoted", given, lambda view: view.state.staging is not None)
+    _do(project, "promoted", given, lambda view: view.state.staging is not None, versions=False)
 
 
 @click.command()
@@ -114,8 +118,14 @@ def approve(project: Project, /, **given: Any) -> None:
 @several
 @click.pass_obj
 def reject(project: Project, /, **given: Any) -> None:
-    """Archive the version in Staging. The pipeline does not propose it again."""
-    _do(project, "rejected", given, lambda view: view.state.staging is not None)
+    """Archive the version in Staging.
+
+    \b
+      compass reject sw --why "sounds odd"
+
+    The pipeline does not propose it again.
+    """
+    _do(project, "rejected", given, lambda view: view.state.staging is not None, versions=False)
 
 
 @click.command()
@@ -166,8 +176,13 @@ def archive(project: Project, /, **given: Any) -> None:
 @json_option
 @click.pass_obj
 def hold(project: Project, /, **given: Any) -> None:
-    """Keep the pipeline from promoting anything for a language until it is released."""
-    _do(project, "held", given, lambda view: view.state.hold is None)
+    """Keep the pipeline from promoting anything for a language until it is released.
+
+    \b
+      compass hold sw --why "the data are being corrected"
+      compass hold --all --why "holiday"
+    """
+    _do(project, "held", given, lambda view: view.state.hold is None, versions=False)
 
 
 @click.command()
@@ -178,8 +193,15 @@ def hold(project: Project, /, **given: Any) -> None:
 @json_option
 @click.pass_obj
 def release(project: Project, /, **given: Any) -> None:
-    """Let the pipeline promote adapters of a language again."""
-    _do(project, "released", given, lambda view: view.state.hold is not None)
+    """Let the pipeline promote adapters of a language again.
+
+    \b
+      compass release sw --why "data corrected"
+      compass release --all
+
+    A rollback holds a language too.
+    """
+    _do(project, "released", given, lambda view: view.state.hold is not None, versions=False)
 
 
 COMMANDS = (promote, stage, approve, reject, rollback, archive, hold, release)

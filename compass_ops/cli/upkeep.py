@@ -27,6 +27,10 @@ def doctor(project: Project, mend: bool, why: str, as_json: bool) -> None:
     """Find what is wrong with the registry, and with --repair mend it.
 
     \b
+      compass doctor
+      compass doctor --repair --why "the server was restarted"
+
+    \b
     Found and mended
       a stage or an alias that disagrees with the history (an interrupted write, a promotion past compass)
       files of a champion, a candidate or the former champion that are missing: restored from a copy
@@ -62,6 +66,10 @@ def doctor(project: Project, mend: bool, why: str, as_json: bool) -> None:
 def restore(project: Project, languages: tuple[str, ...], everything: bool, why: str, as_json: bool) -> None:
     """Bring back the files of a champion, or of sw/3, that were deleted or altered: bit for bit, or not at all.
 
+    \b
+      compass restore sw --why "mlflow gc took them"
+      compass restore --all --why "disk replaced"
+
     Copies are looked for in .memo, build and DVC's cache of this project. If the champion's version itself was
     deleted (its number never comes back), the same files become a new version in Production.
     """
@@ -89,6 +97,10 @@ def restore(project: Project, languages: tuple[str, ...], everything: bool, why:
 @click.pass_obj
 def collect(project: Project, yes: bool, as_json: bool) -> None:
     """Delete versions whose retention is over, with their files. The history keeps what was decided on them.
+
+    \b
+      compass gc          shows what would go
+      compass gc --yes
 
     registry.retention_days in params.yaml says how long every version is kept. What is in Production or Staging, what
     a rollback would bring back, and what was in Production within that time is never deleted.
@@ -120,6 +132,10 @@ def _tell(found: "list[Leftover]", done: bool) -> None:
 @click.pass_obj
 def prune(project: Project, yes: bool, why: str, as_json: bool) -> None:
     """Archive what languages have that params.yaml names no longer: they then have no champion.
+
+    \b
+      compass prune       shows what would be archived
+      compass prune --yes
 
     Files and history stay; `compass promote sw/3` brings a version back.
     """

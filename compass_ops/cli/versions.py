@@ -47,7 +47,12 @@ def _described(project: Project, view: "LanguageView", version: str | None) -> d
 @json_option
 @click.pass_obj
 def show(project: Project, name: str, as_json: bool) -> None:
-    """Show a version: lineage, data, params, metrics, decision, files, history; the champion if none is named."""
+    """Show a version: lineage, data, params, metrics, decision, files, history; the champion if none is named.
+
+    \b
+      compass show sw
+      compass show sw/3 --json
+    """
     language, _, version = name.partition("/")
     told = _described(project, _view(project, language), version or None)
     if as_json:
@@ -83,6 +88,9 @@ def _plain(value: object) -> str:
 def history(project: Project, language: str, as_json: bool) -> None:
     """Show who moved which version of LANGUAGE where, when and why, oldest first.
 
+    \b
+      compass history sw
+
     Every line is linked to the one before by its hash; a line that was altered or taken away is an error.
     """
     entries = _view(project, language).state.entries
@@ -113,7 +121,11 @@ def history(project: Project, language: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def diff(project: Project, language: str, first: str, second: str, as_json: bool) -> None:
-    """Show in what versions A and B of LANGUAGE differ: metrics, data, params, lineage, files."""
+    """Show in what versions A and B of LANGUAGE differ: metrics, data, params, lineage, files.
+
+    \b
+      compass diff sw 2 3
+    """
     from dataclasses import asdict
 
     from compass_ops.registry.describe import differences
@@ -145,6 +157,11 @@ def _short(value: object) -> str:
 @click.pass_obj
 def verify(project: Project, languages: tuple[str, ...], everything: bool, every_version: bool, as_json: bool) -> None:
     """Read every file of the champions, compare its digest, and name what was altered, is missing or was added.
+
+    \b
+      compass verify --all
+      compass verify sw tr/4
+      compass verify --all --every-version
 
     The history's chain is followed too. Ends with exit code 4 if anything is wrong.
     """

@@ -15,6 +15,7 @@ from compass_ops.storage import write_bytes
 _SECTION = re.compile(rb"^traffic:[ \t]*(#.*)?\r?$", re.MULTILINE)
 _NEXT_SECTION = re.compile(rb"^[^\s#]", re.MULTILINE)
 _UNTIL = re.compile(rb"""^([ \t]+until:[ \t]*(["']))(\d{4})(\2[ \t]*(?:#.*)?\r?)$""", re.MULTILINE)
+_STANDARD_ERROR = 2
 
 
 def advance(params_path: Path, available: int) -> str:
@@ -69,9 +70,16 @@ def available_windows(params: Params, root: Path) -> int:
     return read_log(settings, languages, 0, root).complete
 
 
-def run_pipeline(root: Path) -> None:
-    """Run ``dvc repro`` in a project; ``CompassError`` if it ends with a fault, which it has told itself."""
-    ended = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, check=False)
+def run_pipeline(root: Path, *, aside: bool = False) -> None:
+    """Run ``dvc repro`` in a project; ``CompassError`` if it ends with a fault, which it has told itself.
+
+    Parameters
+    ----------
+    aside : bool
+        Whether its output goes to the standard error, because the standard output is for programs.
+    """
+    out = _STANDARD_ERROR if aside else None
+    ended = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, stdout=out, check=False)
     if ended.returncode:
         raise CompassError(
             f"dvc repro ended with {ended.returncode}. Its message stands above; then run `dvc repro` again, not "

@@ -8,7 +8,7 @@ stale, all are void. Stages and aliases are mirrors of the state that is folded 
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
@@ -79,12 +79,15 @@ class Entry:
 
     def as_json(self) -> dict[str, Any]:
         """Return the entry as a JSON object."""
-        return {"schema": SCHEMA, **asdict(self)}
+        return {"schema": SCHEMA, **{name: getattr(self, name) for name in _FIELDS}}
 
     @cached_property
     def hash(self) -> str:
         """SHA-256 of the entry, the link that the next one names."""
         return value_digest(self.as_json())
+
+
+_FIELDS = tuple(one.name for one in fields(Entry))  # asdict copies deeply, which takes seconds for a fleet's history
 
 
 @dataclass(frozen=True)

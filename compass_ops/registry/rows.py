@@ -2,24 +2,35 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from compass_ops.errors import RegistryError
 from compass_ops.registry.history import Entry, entry_from
 from compass_ops.registry.mirror import RegistryRows, Version
 from compass_ops.registry.names import HISTORY, language_of
+from compass_ops.storage import value_digest
 
 TAG = "compass."
 ENTRY = f"{TAG}entry."  # then the language
 REPORT, REPORTS = "report.", "reports"  # a tag without our prefix, then the window; the run's folder with its files
+SEAL = f"{TAG}seal"  # of a decision: shows that an entry was altered before another one names its hash
 EFFECT = f"{TAG}effect"  # of a decision on several languages, once its writer knows: valid or void
 
 
 def rows_from(
     found: Iterable[Any], aliases: Mapping[str, Mapping[str, str]], *, only: str | None = None
 ) -> RegistryRows:
-    """Sort what was found; with ``only``, entries of that language whose decisions are known not to be void."""
+    """Sort what was found; with ``only``, entries of that language whose decisions are known not to be void.
+
+    Raises
+    ------
+    RegistryError
+        If a decision was altered or, where all of them are given, one is not there.
+    """
+    found = list(found)
+    if only is None:
+        _check_unbroken(int(one.version) for one in found if one.name == HISTORY)
     entries: list[tuple[int, Entry]] = []
     shown: dict[str, list[Version]] = defaultdict(list)
     for one in found:
@@ -31,15 +42,37 @@ def rows_from(
     return RegistryRows(entries, shown, aliases)
 
 
+def _check_unbroken(numbers: Iterable[int]) -> None:
+    """Raise unless a decision stands under every number: MLflow leaves none out and gives none out twice."""
+    for expected, number in enumerate(sorted(numbers), 1):
+        if number != expected:
+            raise RegistryError(
+                f"{HISTORY}: the history is broken before entry {number}: one was deleted. Restore the registry's "
+                "database from a backup."
+            )
+
+
 def _version(found: Any) -> Version:
     tags = {key.removeprefix(TAG): value for key, value in found.tags.items() if key.startswith(TAG)}
     number, created = str(found.version), int(found.creation_timestamp or 0)
     return Version(number, found.current_stage, found.source, found.run_id or "", tags, created)
 
 
-def entry_text(entry: Entry) -> str:
-    """Return an entry as the tag that carries it."""
-    return json.dumps(entry.as_json(), sort_keys=True, ensure_ascii=False)
+def decision_tags(entries: Sequence[Entry]) -> dict[str, str]:
+    """Return the tags that carry one decision: its entries, at most one per language, and their seal."""
+    texts = {
+        f"{ENTRY}{entry.language}": json.dumps(entry.as_json(), sort_keys=True, ensure_ascii=False) for entry in entries
+    }
+    return {**texts, SEAL: _seal(entries)}
+
+
+def _seal(entries: Sequence[Entry]) -> str:
+    return value_digest(sorted(entry.hash for entry in entries))
+
+
+def is_decision_on_several(found: Any) -> bool:
+    """Whether a model version is a decision on several languages."""
+    return found.name == HISTORY and sum(key.startswith(ENTRY) for key in found.tags) > 1
 
 
 def entries_of(found: Any) -> list[Entry]:
@@ -51,6 +84,11 @@ def entries_of(found: Any) -> list[Entry]:
         raise _unreadable(found, str(error)) from error
     if not entries or [entry.language for entry in entries] != list(texts):
         raise _unreadable(found, "no entry, or one under another language's name")
+    if (seal := found.tags.get(SEAL)) is not None and seal != _seal(entries):
+        raise RegistryError(
+            f"{HISTORY}: entry {found.version} was altered since it was written. Restore the registry's database from "
+            "a backup."
+        )
     return entries
 
 

@@ -6,7 +6,7 @@ leaves a mirror that lags, and ``mirror`` brings it up to date at the next oppor
 
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cached_property
@@ -17,6 +17,7 @@ from urllib.request import url2pathname
 
 from compass_ops.errors import ConflictError, RegistryError
 from compass_ops.registry import artifacts, claims, tracking
+from compass_ops.registry.database import read_database
 from compass_ops.registry.history import Entry, LanguageState
 from compass_ops.registry.location import RegistryLocation
 from compass_ops.registry.mirror import Correction, LanguageView, RegistryRows, Version, views_of
@@ -30,13 +31,25 @@ from compass_ops.registry.names import (
     model_name,
 )
 from compass_ops.registry.remembered import remembered
-from compass_ops.registry.rows import EFFECT, ENTRY, REPORT, REPORTS, TAG, entries_of, entry_text, rows_from
+from compass_ops.registry.rows import (
+    EFFECT,
+    ENTRY,
+    REPORT,
+    REPORTS,
+    TAG,
+    decision_tags,
+    entries_of,
+    is_decision_on_several,
+    rows_from,
+)
 from compass_ops.registry.stages import PRODUCTION, STAGING
 from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digest, replace_folder
 from compass_ops.training.version import CONFIG, MANIFEST, MLFLOW_TRACE, WEIGHTS
 
-_PAGE, _MODELS_PAGE = 5000, 1000
+# Pages are cut by counting rows: a ticket given back between two of them would hide a row. So all comes on one page,
+# which is one snapshot, up to what MLflow allows at most.
+_PAGE, _MODELS_PAGE = 200_000, 1000
 _FEW = 12  # languages that are read faster one by one than all at once
 _LONGEST_DESCRIPTION = 4000
 
@@ -68,21 +81,29 @@ class RegistryStore:
         return views_of(self._rows() if database is None else remembered(database, self._rows))
 
     def _rows(self) -> RegistryRows:
-        ours = f"name LIKE '{PREFIX}%'"
-        found = self._search_versions(ours)
-        return rows_from(found, self._aliases(ours))
+        return rows_from(*self._found())
 
     def read_language(self, language: str) -> LanguageView:
         """Return one language's view as it is at this moment; empty if nothing is registered for it."""
         empty = LanguageView(LanguageState(checked_language(language)))
         if self._is_missing():
             return empty
+        found, aliases = self._found(language)
+        if any(is_decision_on_several(one) and EFFECT not in one.tags for one in found):
+            return self.read().get(language, empty)  # whether it took effect depends on other languages
+        return views_of(rows_from(found, aliases, only=language)).get(language, empty)
+
+    def _found(self, language: str | None = None) -> tuple[Sequence[Any], dict[str, dict[str, str]]]:
+        """Return the versions and aliases of all languages, or of one, each with the history."""
+        database = self.location.database
+        if database is not None and (read := read_database(database, language)) is not None:
+            return read
+        if language is None:
+            ours = f"name LIKE '{PREFIX}%'"
+            return self._search_versions(ours), self._aliases(ours)
         model = f"name = '{model_name(language)}'"
         history = self._search_versions(f"name = '{HISTORY}' and tags.`{ENTRY}{language}` LIKE '%'")
-        if any(len(entries_of(found)) > 1 and EFFECT not in found.tags for found in history):
-            return self.read().get(language, empty)  # whether it took effect depends on other languages
-        rows = rows_from([*history, *self._search_versions(model)], self._aliases(model), only=language)
-        return views_of(rows).get(language, empty)
+        return [*history, *self._search_versions(model)], self._aliases(model)
 
     def read_languages(self, languages: Iterable[str]) -> dict[str, LanguageView]:
         """Return the views of some languages as they are at this moment; empty ones for those not registered."""
@@ -127,7 +148,7 @@ class RegistryStore:
         """
         languages = [checked_language(entry.language) for entry in entries]
         self._ensure_model(HISTORY)
-        tags = {f"{ENTRY}{entry.language}": entry_text(entry) for entry in entries}
+        tags = decision_tags(entries)
         what = f"version {entries[0].version or '-'}" if len(entries) == 1 else f"{len(entries)} languages"
         told = f"{', '.join(languages)}: {what} {entries[0].kind} by {entries[0].who}. {entries[0].why}"
         number = tracking.persist(lambda: self._write_entry(tags, told[:_LONGEST_DESCRIPTION]))
@@ -178,9 +199,8 @@ class RegistryStore:
     def settle_left(self) -> None:
         """Note the effect of decisions on several languages whose writer died before it could."""
         for found in self._search_versions(f"name = '{HISTORY}'"):
-            entries = entries_of(found)
-            if len(entries) > 1 and EFFECT not in found.tags:
-                self._settle(str(found.version), self._has(*entries))
+            if is_decision_on_several(found) and EFFECT not in found.tags:
+                self._settle(str(found.version), self._has(*entries_of(found)))
 
     def correct(self, language: str, write: Correction) -> None:
         """Write one stage or alias; the caller holds the claim."""

@@ -97,7 +97,7 @@ def _candidate(ask: Ask, state: LanguageState) -> str:
         raise ConflictError(
             f"{ask.language}: version {state.staging} was put into Staging against "
             f"{f'version {judged_against}' if judged_against else 'the bare base'}, but {_called(state)} is in "
-            f"Production now. Name it to promote it all the same: {ask.language}/{state.staging}."
+            f"Production now. `compass promote {ask.language}/{state.staging}` promotes it all the same."
         )
     return state.staging
 

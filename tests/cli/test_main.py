@@ -76,9 +76,13 @@ def test_every_command_explains_itself_and_prints_json() -> None:
         told = CliRunner().invoke(main, [name, "--help"]).output
         assert "--json" in told, name
         assert len(command.get_short_help_str(200)) > 25, name
+        assert f"\n    compass {name}" in told, name  # an example
     overview = CliRunner().invoke(main, ["--help"]).output
     for code in ("0  done", "1  not done", "2  a wrong call", "3  not done: somebody else", "4  verify or doctor"):
         assert code in overview
+    assert sorted(name for name in main.commands if f"\n  {name} " in overview) == sorted(main.commands)
+    assert "..." not in overview.split("\nLook:")[1]  # no sentence is cut
+    assert "_COMPASS_COMPLETE=bash_source" in overview
 
 
 def test_the_shell_completes_commands_and_languages(project: Path) -> None:

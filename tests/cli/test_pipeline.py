@@ -16,10 +16,11 @@ def test_the_table_comes_as_json_too(compass: Compass, project: Path) -> None:
 
 
 def test_a_tick_says_which_window_it_looks_at(compass: Compass, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[Path] = []
-    monkeypatch.setattr("compass_ops.monitoring.tick.run_pipeline", ran.append)
+    ran: list[tuple[Path, bool]] = []
+    run = "compass_ops.monitoring.tick.run_pipeline"
+    monkeypatch.setattr(run, lambda root, *, aside: ran.append((root, aside)))
     told = json.loads(compass("tick", "--json").output)
     assert told == {"until": "0003"}
-    assert ran == [project]
+    assert ran == [(project, True)]
     set_param(project, "until", '"0006"')
     assert compass("tick").exit_code == 1

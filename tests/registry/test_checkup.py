@@ -113,8 +113,26 @@ def test_an_altered_history_ends_the_examination(store: RegistryStore, decisions
     promote(store, decisions, "sw", 1)
     promote(store, decisions, "sw", 2)
     open_client(store.location).delete_model_version("compass-history", "1")
-    with pytest.raises(RegistryError, match="sw: the history is broken before entry 2"):
+    with pytest.raises(RegistryError, match="the history is broken before entry 2"):
         examine(store, ["sw"])
+
+
+def test_an_entry_that_none_follows_is_protected_too(store: RegistryStore, decisions: Decisions) -> None:
+    promote(store, decisions, "sw", 1)
+    promote(store, decisions, "sw", 2)
+    client = open_client(store.location)
+    text = client.get_model_version("compass-history", "2").tags["compass.entry.sw"]
+    client.set_model_version_tag("compass-history", "2", "compass.entry.sw", text.replace("Reasons", "Excuses"))
+    for read in (store.read, lambda: store.read_language("sw")):
+        with pytest.raises(RegistryError, match="compass-history: entry 2 was altered since it was written"):
+            read()
+    client.set_model_version_tag("compass-history", "2", "compass.entry.sw", text)
+    assert examine(store, ["sw"]) == []
+    client.delete_model_version("compass-history", "2")  # the mirror tells of it
+    assert {kind for kind, _ in found(store)} == {"disagreement"}
+    promote(store, decisions, "tr", 1)  # whoever writes next takes the next number
+    with pytest.raises(RegistryError, match="the history is broken before entry 3: one was deleted"):
+        store.read()
 
 
 def test_every_fault_of_every_file_is_named(store: RegistryStore, decisions: Decisions) -> None:

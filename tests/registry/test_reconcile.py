@@ -150,6 +150,21 @@ def test_an_adapter_that_was_replaced_is_never_promoted_again_by_a_stage(
     assert shown(store)[1] == {"champion": "2"}
 
 
+def test_params_that_flip_and_flip_back_end_at_the_first_champion(
+    store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC would skip a cached stage the third time; these stages always run, and look instead of assuming."""
+    first = promote(store, decisions, "sw", 1)
+    decisions.decide("sw", decisions.candidate("sw", 2), "refuse", against=("1", first))
+    assert statuses(run(store, decisions)) == {"sw": "refused"}
+    assert decisions.candidate("sw", 1) == first
+    decisions.decide("sw", first, against=("1", first))
+    with counted_writes(monkeypatch) as done:
+        assert statuses(run(store, decisions)) == {"sw": "unchanged"}
+    assert done == []
+    assert shown(store) == ({"1": "Production", "2": "Archived"}, {"champion": "1"})
+
+
 def test_decisions_that_ask_for_nothing_are_told_and_not_written(
     store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from compass_ops.errors import RegistryError
+from compass_ops.registry.checkup import examine
 from compass_ops.registry.restore import restore
 from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.store import RegistryStore
@@ -17,6 +18,7 @@ from compass_ops.registry.tracking import open_client
 from compass_ops.storage import file_digests
 from tests.registry.conftest import Decisions, files_of
 from tests.registry.test_reconcile import promote, run, shown
+from tests.server.running import server_under_test
 
 
 def snapshot(store: RegistryStore) -> None:
@@ -99,17 +101,20 @@ def test_an_altered_copy_is_no_copy(store: RegistryStore, decisions: Decisions) 
     assert not files_of(store, "sw", "1").exists()
 
 
-@pytest.mark.usefixtures("on_file")
 def test_after_mlflow_gc_the_champion_comes_back_bit_for_bit(store: RegistryStore, decisions: Decisions) -> None:
     digest = promote(store, decisions, "sw", 1)
     snapshot(store)
     version, before = store.read_language("sw").versions["1"], file_digests(files_of(store, "sw", "1"))
     open_client(store.location).delete_run(version.run_id)
-    command = ["mlflow", "gc", "--backend-store-uri", store.location.uri, "--run-ids", version.run_id]
-    subprocess.run(command, check=True, capture_output=True, env={**os.environ, "MLFLOW_TRACKING_URI": command[3]})
+    server = server_under_test()
+    database = store.location.uri if server is None else server.databases[0]
+    command = ["mlflow", "gc", "--backend-store-uri", database, "--run-ids", version.run_id]
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": store.location.uri}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
     assert shown(store) == ({"1": "Production"}, {"champion": "1"})  # MLflow still says that it serves
-    assert not store.has_files(version)
+    assert [(finding.kind, finding.version) for finding in examine(store, ["sw"])] == [("files", "1")]
     assert "are back" in bring_back(store)
+    assert examine(store, ["sw"]) == []
     assert file_digests(files_of(store, "sw", "1")) == before
     with store.opened(version):
         assert store.read_language("sw").state.digests == {"1": digest}

@@ -2,9 +2,12 @@
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 STATE = "COMPASS_TEST_SERVER"  # a file that describes the running server
 
@@ -20,17 +23,55 @@ class Server:
 
     def empty(self) -> None:
         """Take everything out of the registry, the runs and the permissions; users stay."""
-        import psycopg2
+        self.put_back(Saved())
 
+    def saved(self) -> "Saved":
+        """Return what the registry, the runs and the permissions hold."""
+        tables: dict[tuple[str, str], bytes] = {}
         for address in self.databases:
-            connection = psycopg2.connect(address.replace("+psycopg2", ""))
-            connection.autocommit = True
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
-                kept = ("alembic_version", "users", "workspaces")
-                names = [f'"{name}"' for (name,) in cursor.fetchall() if not name.startswith(kept)]
-                cursor.execute(f"TRUNCATE {', '.join(names)} CASCADE")
-            connection.close()
+            with _cursor(address) as cursor:
+                for name in _tables(cursor):
+                    content = BytesIO()
+                    cursor.copy_expert(f'COPY "{name}" TO STDOUT', content)
+                    tables[address, name] = content.getvalue()
+        return Saved(tables)
+
+    def put_back(self, saved: "Saved") -> None:
+        """Make the registry, the runs and the permissions hold what was saved, and nothing else."""
+        for address in self.databases:
+            with _cursor(address) as cursor:
+                names = _tables(cursor)
+                quoted = ", ".join(f'"{name}"' for name in names)
+                cursor.execute("SET session_replication_role = replica")  # tables in any order, whoever refers to whom
+                cursor.execute(f"TRUNCATE {quoted} CASCADE")
+                for name in names:
+                    if content := saved.tables.get((address, name)):
+                        cursor.copy_expert(f'COPY "{name}" FROM STDIN', BytesIO(content))
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The rows of a server's tables, by database and table."""
+
+    tables: Mapping[tuple[str, str], bytes] = field(default_factory=dict)
+
+
+@contextmanager
+def _cursor(address: str) -> Iterator[Any]:
+    import psycopg2
+
+    connection = psycopg2.connect(address.replace("+psycopg2", ""))
+    try:
+        with connection, connection.cursor() as cursor:  # one transaction
+            yield cursor
+    finally:
+        connection.close()
+
+
+def _tables(cursor: Any) -> list[str]:
+    """Return the tables that tests fill."""
+    cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    return [name for (name,) in cursor.fetchall() if not name.startswith(("alembic_version", "users", "workspaces"))]
 
 
 def server_under_test() -> Server | None:

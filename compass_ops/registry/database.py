@@ -1,0 +1,88 @@
+"""An SQLite registry read without MLflow, whose import takes longer than everything else that `status` does.
+
+Read alone: what is written, is written by MLflow. A database of a schema that is not known here is left to MLflow too.
+"""
+
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from compass_ops.registry.names import HISTORY, PREFIX, language_of, model_name
+from compass_ops.registry.rows import ENTRY, TAG
+
+# Alembic's revision of MLflow 3.17; a test compares it with the one that is installed.
+KNOWN_SCHEMAS = frozenset({"dc11669786a5"})
+_WAIT_SECONDS = 20.0  # for a writer, as MLflow does
+# Of all languages, or of one: its model, and those versions of the history that have an entry of it.
+_HISTORY = "SELECT version FROM model_version_tags WHERE workspace = :workspace AND name = :history AND key = :entry"
+_CHOSEN = f"workspace = :workspace AND (name GLOB :models OR name = :history AND version IN ({_HISTORY}))"
+_VERSIONS = f"""
+    SELECT name, version, current_stage, source, run_id, creation_time FROM model_versions
+    WHERE {_CHOSEN} AND current_stage != 'Deleted_Internal' ORDER BY name, version
+"""  # noqa: S608 - of constants
+_TAGS = f"SELECT name, version, key, value FROM model_version_tags WHERE {_CHOSEN} AND key GLOB :tags"  # noqa: S608
+_MODELS = "SELECT name FROM registered_models WHERE workspace = :workspace AND name GLOB :models"
+_ALIASES = """
+    SELECT name, alias, version FROM registered_model_aliases WHERE workspace = :workspace AND name GLOB :models
+"""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model version, with the attributes that MLflow's own has."""
+
+    name: str
+    version: int
+    current_stage: str
+    source: str
+    run_id: str | None
+    creation_timestamp: int | None
+    tags: dict[str, str]
+
+
+def read_database(database: Path, language: str | None = None) -> tuple[list[Found], dict[str, dict[str, str]]] | None:
+    """Return our models' versions and aliases, as of one moment; None where reading them is MLflow's business.
+
+    Parameters
+    ----------
+    language : str or None
+        The one whose versions, aliases and entries of the history are wanted; None for all.
+    """
+    if os.environ.get("MLFLOW_WORKSPACE"):
+        return None
+    wanted = {
+        "workspace": "default",
+        "models": f"{PREFIX}*" if language is None else model_name(language),
+        "history": HISTORY,
+        "entry": f"{ENTRY}{language}",
+        "tags": f"{TAG}*",
+    }
+    try:
+        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", _WAIT_SECONDS, uri=True)) as connection:
+            connection.execute("BEGIN")
+            known = {revision for (revision,) in connection.execute("SELECT version_num FROM alembic_version")}
+            if len(known) != 1 or not known <= KNOWN_SCHEMAS:
+                return None
+            return list(_versions(connection, wanted)), _aliases(connection, wanted)
+    except sqlite3.Error:
+        return None  # MLflow meets the same, and its error says more
+
+
+def _versions(connection: sqlite3.Connection, wanted: Mapping[str, str]) -> Iterator[Found]:
+    tags: dict[tuple[str, int], dict[str, str]] = defaultdict(dict)
+    for name, version, key, value in connection.execute(_TAGS, wanted):
+        tags[name, version][key] = value
+    for name, version, stage, source, run_id, created in connection.execute(_VERSIONS, wanted):
+        yield Found(name, version, stage, source, run_id, created, tags[name, version])
+
+
+def _aliases(connection: sqlite3.Connection, wanted: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    aliases = {name: dict[str, str]() for (name,) in connection.execute(_MODELS, wanted)}
+    for name, alias, version in connection.execute(_ALIASES, wanted):
+        aliases[name][alias] = str(version)
+    return {language: own for name, own in aliases.items() if (language := language_of(name)) is not None}
