@@ -94,7 +94,9 @@ def test_a_language_with_a_fault_fails_at_the_end_and_the_others_go_on(project: 
     failed = project.repro()
     assert failed.returncode != 0
     assert "Traceback" not in failed.stdout
-    assert "1 of 3 languages failed, the others went on:\n  sw: ingest: no own rows. Add them to a source" in failed.stdout
+    assert (
+        "1 of 3 languages failed, the others went on:\n  sw: ingest: no own rows. Add them to a source" in failed.stdout
+    )
     assert failed.stages[-1] == "report"
     assert registry_rows(project) == before
     assert champions(project) == told
