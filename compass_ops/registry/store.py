@@ -19,21 +19,19 @@ from compass_ops.errors import ConflictError, RegistryError
 from compass_ops.registry import artifacts, claims, tracking
 from compass_ops.registry.database import read_database
 from compass_ops.registry.history import Entry, LanguageState
+from compass_ops.registry.listing import list_models, list_versions
 from compass_ops.registry.location import RegistryLocation
 from compass_ops.registry.mirror import Correction, LanguageView, RegistryRows, Version, views_of
 from compass_ops.registry.names import (
     CLAIMS,
     HISTORY,
-    PREFIX,
     checked_language,
     checked_version,
-    language_of,
     model_name,
 )
 from compass_ops.registry.remembered import remembered
 from compass_ops.registry.rows import (
     EFFECT,
-    ENTRY,
     REPORT,
     REPORTS,
     TAG,
@@ -47,9 +45,6 @@ from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digest, replace_folder
 from compass_ops.training.version import CONFIG, MANIFEST, MLFLOW_TRACE, WEIGHTS
 
-# Pages are cut by counting rows: a ticket given back between two of them would hide a row. So all comes on one page,
-# which is one snapshot, up to what MLflow allows at most.
-_PAGE, _MODELS_PAGE = 200_000, 1000
 _FEW = 12  # languages that are read faster one by one than all at once
 _LONGEST_DESCRIPTION = 4000
 
@@ -98,12 +93,7 @@ class RegistryStore:
         database = self.location.database
         if database is not None and (read := read_database(database, language)) is not None:
             return read
-        if language is None:
-            ours = f"name LIKE '{PREFIX}%'"
-            return self._search_versions(ours), self._aliases(ours)
-        model = f"name = '{model_name(language)}'"
-        history = self._search_versions(f"name = '{HISTORY}' and tags.`{ENTRY}{language}` LIKE '%'")
-        return [*history, *self._search_versions(model)], self._aliases(model)
+        return list_models(self._client, self.location, language)
 
     def read_languages(self, languages: Iterable[str]) -> dict[str, LanguageView]:
         """Return the views of some languages as they are at this moment; empty ones for those not registered."""
@@ -198,7 +188,7 @@ class RegistryStore:
 
     def settle_left(self) -> None:
         """Note the effect of decisions on several languages whose writer died before it could."""
-        for found in self._search_versions(f"name = '{HISTORY}'"):
+        for found in list_versions(self._client, self.location, f"name = '{HISTORY}'"):
             if is_decision_on_several(found) and EFFECT not in found.tags:
                 self._settle(str(found.version), self._has(*entries_of(found)))
 
@@ -281,31 +271,6 @@ class RegistryStore:
                 self._client.delete_run(version.run_id)
             with tracking.gone_already():
                 self._client.delete_model_version(model_name(language), checked_version(version.number))
-
-    def _search_versions(self, query: str) -> list[Any]:
-        found: list[Any] = []
-        order, token = ["name ASC", "version_number ASC"], None
-        while True:
-            with tracking.mlflow_errors(self.location, "reading versions"):
-                page = self._client.search_model_versions(query, _PAGE, order, token)
-            found.extend(page)
-            token = page.token
-            if not token:
-                return found
-
-    def _aliases(self, query: str) -> dict[str, dict[str, str]]:
-        # Not from the versions: search_model_versions leaves their aliases empty.
-        aliases: dict[str, dict[str, str]] = {}
-        token = None
-        while True:
-            with tracking.mlflow_errors(self.location, "reading aliases"):
-                page = self._client.search_registered_models(query, _MODELS_PAGE, page_token=token)
-            for model in page:
-                if (language := language_of(model.name)) is not None:
-                    aliases[language] = {alias: str(number) for alias, number in model.aliases.items()}
-            token = page.token
-            if not token:
-                return aliases
 
     def _ensure_model(self, name: str) -> None:
         if name not in self._made:

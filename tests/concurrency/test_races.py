@@ -66,7 +66,7 @@ def observe(location: RegistryLocation, until: float, out: Path) -> None:
     """Look at the stages, as MLflow shows them, and at the history, again and again."""
     store, client = RegistryStore(location), open_client(location)
     looks, wrong = 0, []
-    while time.time() < until:
+    while time.time() < until or not looks:  # once at least, however busy the machine is
         for language in LANGUAGES:
             found = client.search_model_versions(f"name = 'compass-{language}'")
             at = [version.version for version in found if version.current_stage == "Production"]

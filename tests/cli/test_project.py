@@ -1,4 +1,4 @@
-"""Registries that cannot be used: read-only, of a newer MLflow; and names that no command takes."""
+"""The registry and the names that commands are given: a read-only one, one of a newer MLflow, names that none takes."""
 
 import os
 import shutil
