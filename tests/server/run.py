@@ -136,6 +136,7 @@ def wait_until(ready: Callable[[], bool], server: "subprocess.Popen[bytes]", log
 
 def main() -> int:
     """Start both, run the tests, stop both; return pytest's exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # whoever ends this ends both servers too
     with tempfile.TemporaryDirectory(prefix="compass.server.") as name:
         folder = Path(name)
         folder.chmod(0o755)
