@@ -177,8 +177,8 @@ def test_a_wrong_comparison_is_told(tmp_path: Path) -> None:
     (tmp_path / "comparison.yaml").write_text(text.replace("clustering: centred", "clustering: centered"), "utf-8")
     with pytest.raises(ParamsError, match="names clustering 'centered', which is not there"):
         load_comparison(tmp_path / "comparison.yaml")
-    (tmp_path / "comparison.yaml").write_text(text.replace("{shrinkage: false}", "{shrinkige: false}"), "utf-8")
-    with pytest.raises(ParamsError, match=r"\['shrinkige'\] are no parts of compass_plus"):
+    (tmp_path / "comparison.yaml").write_text(text.replace("{affinity: 0.0}", "{afinity: 0.0}"), "utf-8")
+    with pytest.raises(ParamsError, match=r"\['afinity'\] are no parts of compass_plus"):
         load_comparison(tmp_path / "comparison.yaml")
     with pytest.raises(ParamsError, match="Run in a data set's folder"):
         load_comparison(tmp_path / "none.yaml")
