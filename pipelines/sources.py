@@ -8,7 +8,7 @@ from compass_ops.corpus.sources import matching
 from compass_ops.params import Params, load_params
 from compass_ops.source_sections import FilesParams, HubParams
 from compass_ops.storage import file_digest, write_json
-from pipelines._code import ROOT, STAGES, closure, script
+from pipelines._code import ROOT, STAGES, code_of
 from pipelines._stage import MEMO, path_option, stage
 
 
@@ -26,7 +26,7 @@ def main(out: Path) -> None:
     for name, files in read.items():
         write_json(out / f"{name}.json", digests(files, MEMO / "sources" / f"{name}.json"))
     for stage_name in STAGES:
-        code = sorted(path.as_posix() for path in closure(script(stage_name)))
+        code = sorted(path.as_posix() for path in code_of(stage_name))
         write_json(out / "code" / f"{stage_name}.json", {path: file_digest(ROOT / path) for path in code})
 
 

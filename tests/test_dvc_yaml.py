@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from compass_ops.params import Params
-from pipelines._code import ROOT, STAGES, closure, script
+from pipelines._code import ROOT, STAGES, code_of
 from tests.source_tree import attribute_paths
 
 ROAD: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text("utf-8"))
@@ -97,7 +97,7 @@ def test_data_come_from_earlier_stages(stage: str) -> None:
 
 def params_read(stage: str) -> set[str]:
     """Return the params that a stage's code mentions, ``section`` or ``section.key``, longest form alone."""
-    files = [path for path in closure(script(stage)) if path.suffix == ".py"]
+    files = [path for path in code_of(stage) if path.suffix == ".py"]
     found = {match[1] for path in files for read in attribute_paths(path) if (match := _READ.match(read))}
     return {name for name in found if not any(other.startswith(f"{name}.") for other in found)}
 
@@ -130,5 +130,5 @@ def test_metrics_and_plots_lie_in_outputs() -> None:
 
 def test_stages_that_look_outside_always_run() -> None:
     always = {stage for stage in STAGES if always_runs(stage)}
-    touching = {stage for stage in STAGES if Path("compass_ops/registry/store.py") in closure(script(stage))}
+    touching = {stage for stage in STAGES if Path("compass_ops/registry/store.py") in code_of(stage)}
     assert always == touching | {"sources", "report"}

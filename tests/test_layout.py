@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from compass_ops.params import Params
-from pipelines._code import PACKAGES, ROOT, STAGES, tree
-from tests.source_tree import functions, imported_libraries, sources
+from pipelines._code import PACKAGES, ROOT, STAGES
+from tests.source_tree import functions, imported_libraries, sources, tree
 
 LIBRARY = sources("compass_ops")
 CODE = sources(*PACKAGES)

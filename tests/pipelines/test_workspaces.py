@@ -2,7 +2,6 @@
 
 import shutil
 import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -50,4 +49,3 @@ def test_a_profile_has_data_lock_and_registry_of_its_own(project: Project) -> No
     assert (project.root / "dvc.lock").read_bytes() == lock
     assert registry_rows(project) == rows
     assert file_digests(project.root / "build") == built
-    assert Path("workspaces") not in [Path(line).parent for line in project.run("git", "ls-files").stdout.splitlines()]
