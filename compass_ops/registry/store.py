@@ -21,7 +21,7 @@ from compass_ops.registry.database import read_database
 from compass_ops.registry.history import Entry, LanguageState
 from compass_ops.registry.listing import list_models, list_versions
 from compass_ops.registry.location import RegistryLocation
-from compass_ops.registry.mirror import Correction, LanguageView, RegistryRows, Version, views_of
+from compass_ops.registry.mirror import Correction, LanguageView, Version, views_of
 from compass_ops.registry.names import (
     CLAIMS,
     HISTORY,
@@ -29,7 +29,6 @@ from compass_ops.registry.names import (
     checked_version,
     model_name,
 )
-from compass_ops.registry.remembered import remembered
 from compass_ops.registry.rows import (
     EFFECT,
     REPORT,
@@ -63,8 +62,6 @@ class RegistryStore:
     def read(self) -> dict[str, LanguageView]:
         """Return every registered language's view, in a handful of queries.
 
-        An SQLite registry that nobody wrote to since it was last read is not read again.
-
         Raises
         ------
         RegistryError
@@ -72,11 +69,7 @@ class RegistryStore:
         """
         if self._is_missing():
             return {}
-        database = self.location.database
-        return views_of(self._rows() if database is None else remembered(database, self._rows))
-
-    def _rows(self) -> RegistryRows:
-        return rows_from(*self._found())
+        return views_of(rows_from(*self._found()))
 
     def read_language(self, language: str) -> LanguageView:
         """Return one language's view as it is at this moment; empty if nothing is registered for it."""

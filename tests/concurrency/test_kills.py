@@ -98,7 +98,6 @@ def anew(store: RegistryStore, decisions: Decisions, project: Path) -> Callable[
             return RegistryStore(store.location)
 
         return put_back
-    (project / "mlruns" / "mlflow.db.read.json").unlink(missing_ok=True)
     kept = shutil.copytree(project / "mlruns", project / "kept", ignore=shutil.ignore_patterns("artifacts"))
 
     def copied(name: str) -> RegistryStore:

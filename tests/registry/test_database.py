@@ -1,20 +1,27 @@
 """What is read without MLflow is what MLflow reads."""
 
+import os
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from compass_ops.errors import RegistryError
 from compass_ops.registry import store as store_module
 from compass_ops.registry.database import KNOWN_SCHEMAS, read_database
+from compass_ops.registry.rows import rows_from
+from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from compass_ops.registry.transact import transact
+from compass_ops.storage import read_json
 from pipelines._code import ROOT
 from tests.registry.conftest import Decisions, ask
-from tests.registry.test_reconcile import promote
+from tests.registry.test_reconcile import promote, statuses
 from tests.registry.test_transact import asks
 
 pytestmark = pytest.mark.usefixtures("on_file")
@@ -29,7 +36,7 @@ def database_of(store: RegistryStore) -> Path:
 def views(store: RegistryStore) -> object:
     """Return what is read of all languages together, and of each."""
     fresh = RegistryStore(store.location)
-    return fresh._rows(), {language: fresh.read_language(language) for language in ("sw", "tr", "zh-Hant", "zu")}
+    return fresh.read(), {language: fresh.read_language(language) for language in ("sw", "tr", "zh-Hant", "zu")}
 
 
 def by_mlflow(store: RegistryStore, monkeypatch: pytest.MonkeyPatch) -> object:
@@ -56,7 +63,7 @@ def test_both_ways_of_reading_find_the_same(
     client.delete_model_version("compass-sw", "3")
     with store.claimed():
         assert views(store) == by_mlflow(store, monkeypatch)
-    rows = store._rows()
+    rows = rows_from(*store._found())
     assert [version.number for version in rows.versions["sw"]] == ["1", "2"]
     assert rows.aliases == {"sw": {"champion": "1"}, "tr": {}, "zh-Hant": {"champion": "2"}}
     assert len(rows.entries) == 7
@@ -94,7 +101,6 @@ def test_what_is_no_database_and_another_workspace_are_left_to_mlflow(
 @pytest.mark.parametrize("looking", [["status"], ["history", "sw"], ["show", "sw"], ["verify", "--all"]])
 def test_looking_needs_no_mlflow(store: RegistryStore, decisions: Decisions, looking: list[str]) -> None:
     promote(store, decisions, "sw", 1)
-    database_of(store).with_name("mlflow.db.read.json").unlink(missing_ok=True)
     code = (
         "import sys; from click.testing import CliRunner; from compass_ops.cli.main import main;"
         f"result = CliRunner().invoke(main, ['--uri', {store.location.uri!r}, *{looking!r}]);"
@@ -103,3 +109,72 @@ def test_looking_needs_no_mlflow(store: RegistryStore, decisions: Decisions, loo
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == "True False"
+
+
+FOREIGN: list[Callable[[Any], object]] = [
+    lambda client: client.set_model_version_tag("compass-sw", "1", "compass.seen", "yes"),
+    lambda client: client.set_registered_model_alias("compass-sw", "mine", "1"),
+    lambda client: client.delete_registered_model_alias("compass-sw", "champion"),
+    lambda client: client.delete_model_version("compass-sw", "1"),
+]
+
+
+@pytest.mark.parametrize("write", FOREIGN)
+def test_whatever_others_write_is_seen(
+    store: RegistryStore, decisions: Decisions, write: Callable[[Any], object]
+) -> None:
+    promote(store, decisions, "sw", 1)
+    before = store.read()["sw"]
+    write(open_client(store.location))
+    after = RegistryStore(store.location).read()["sw"]
+    assert after == store.read_language("sw")
+    assert after.state == before.state
+    assert after != before
+
+
+def test_a_decision_is_seen_at_once(store: RegistryStore, decisions: Decisions) -> None:
+    promote(store, decisions, "sw", 1)
+    assert store.read()["sw"].state.hold is None
+    ask(store, "held", "sw", "wait")
+    assert store.read()["sw"].state.hold is not None
+
+
+def test_a_broken_history_is_refused(store: RegistryStore, decisions: Decisions) -> None:
+    promote(store, decisions, "sw", 1)
+    promote(store, decisions, "sw", 2)
+    open_client(store.location).delete_model_version("compass-history", "1")
+    with pytest.raises(RegistryError, match="history is broken before entry 2"):
+        RegistryStore(store.location).read()
+
+
+NOTHING_TO_DO = """
+import sys
+from pathlib import Path
+from compass_ops.registry.location import registry_location
+from compass_ops.registry.reconcile import Evidence, reconcile
+from compass_ops.registry.rows import rows_from
+from compass_ops.registry.snapshot import write_snapshot
+from compass_ops.registry.store import RegistryStore
+
+def store():
+    return RegistryStore(registry_location("sqlite:///mlruns/mlflow.db", "compass"))
+
+build = Path("build")
+print(*store().read())
+reconcile(store(), Evidence(build / "decisions", build / "candidates", build / "drift"), build / "out", manual=False)
+write_snapshot(store(), build / "register", Path(".memo"))
+print("mlflow" in sys.modules)
+"""
+
+
+def test_stages_with_nothing_to_do_do_not_import_mlflow(
+    store: RegistryStore, decisions: Decisions, project: Path
+) -> None:
+    promote(store, decisions, "sw", 1)
+    write_snapshot(store, project / "build" / "register", project / ".memo")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", NOTHING_TO_DO]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["sw", "False"]
+    assert statuses(read_json(project / "build" / "out" / "receipts.json")) == {"sw": "unchanged"}
+    assert (project / "build" / "register" / "production" / "sw" / "manifest.json").is_file()
