@@ -8,7 +8,7 @@ import yaml
 
 from compass_ops.storage import file_digests
 from tests.pipelines.project import ALWAYS, Project
-from tests.pipelines.questions import SHIFT, WINDOWS
+from tests.pipelines.questions import SHIFT, WINDOWS, write_lines
 from tests.pipelines.test_road import champions, registry_rows
 
 pytestmark = pytest.mark.long
@@ -80,6 +80,32 @@ def test_new_data_of_one_language_retrain_it_alone(project: Project) -> None:
     back = project.repro("train")
     assert back.returncode == 0, back.stdout
     assert len(project.finished("train") - before) == 1
+    assert file_digests(project.root / "build" / "train") == trained
+
+
+def test_a_language_with_a_fault_fails_at_the_end_and_the_others_go_on(project: Project) -> None:
+    before, told = registry_rows(project), champions(project)
+    trained = file_digests(project.root / "build" / "train")
+    records = project.root / "data" / "records.jsonl"
+    text = records.read_text("utf-8")
+    rows = [json.loads(line) for line in text.splitlines()]
+    write_lines(records, [row for row in rows if (row["language"], row["role"]) != ("sw", "own")])
+
+    failed = project.repro()
+    assert failed.returncode != 0
+    assert "Traceback" not in failed.stdout
+    assert (
+        "1 of 3 languages failed, the others went on:\n  sw: ingest: no own rows. Add them to a source" in failed.stdout
+    )
+    assert failed.stages[-1] == "report"
+    assert registry_rows(project) == before
+    assert champions(project) == told
+    after = file_digests(project.root / "build" / "train")
+    assert all(after[name] == trained[name] for name in trained if name.split("/")[0] in ("ca", "tr"))
+
+    records.write_text(text, "utf-8")
+    mended = project.repro()
+    assert mended.returncode == 0, mended.stdout
     assert file_digests(project.root / "build" / "train") == trained
 
 
