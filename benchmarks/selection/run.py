@@ -1,7 +1,6 @@
 """Train and score every cell of the comparison; what is finished is kept, so that a stopped run goes on."""
 
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ from benchmarks.selection.settings import WITHOUT_BUDGET, Comparison, cells, loa
 from benchmarks.selection.train import Workshop
 from compass_ops.errors import DataFault
 from compass_ops.fanout import RECEIPT, fan_out
-from compass_ops.params import Params, load_params
+from compass_ops.params import load_params
 from compass_ops.seeding import derived_seed
 from compass_ops.storage import read_json, read_table, tree_digest, value_digest, write_json, write_table
 from pipelines._stage import MEMO, path_option, stage
@@ -21,21 +20,12 @@ HALVES = ("dev", "gate")
 
 @dataclass(frozen=True)
 class Runs:
-    """All cells: what each depends on, and how it is made.
-
-    ``choices``, ``records`` and ``base`` are what the stages before left.
-    """
+    """All cells: what each depends on, and how it is made; ``choices`` and ``records`` are what stages before left."""
 
     comparison: Comparison
-    params: Params
+    workshop: Workshop
     choices: Path
     records: Path
-    base: Path
-
-    @cached_property
-    def workshop(self) -> Workshop:
-        """The base, loaded for the first cell that is made in a process."""
-        return Workshop(self.params, read_json(self.base))
 
     def tests(self, language: str) -> dict[str, pa.Table]:
         """Return the halves of a language's test."""
@@ -43,8 +33,9 @@ class Runs:
 
     def digests(self) -> dict[str, str]:
         """Digest what each cell depends on: the texts that are trained on, not why they were chosen."""
-        languages, params = self.params.project.languages, self.params
-        shared = [read_json(self.base)["model"], params.base.separator, params.base.max_tokens]
+        params = self.workshop.params
+        languages = params.project.languages
+        shared = [self.workshop.pins["model"], params.base.separator, params.base.max_tokens]
         shared.append(params.train.model_dump())
         own = {tag: read_table(self.records / "own" / f"{tag}.parquet").num_rows for tag in languages}
         tests = {tag: [tree_digest(self.records / half / f"{tag}.parquet") for half in HALVES] for tag in languages}
@@ -72,7 +63,7 @@ class Runs:
         """Return (epochs, rows at least) of a cell whose language has so many rows of its own."""
         if self.comparison.variants[cell.split("/")[0]].strategy == WITHOUT_BUDGET:
             return self.comparison.all_epochs, 0
-        return self.params.train.schedule.epochs, own + self.comparison.budget
+        return self.workshop.params.train.schedule.epochs, own + self.comparison.budget
 
     def _texts(self, cell: str) -> str:
         file = self.choices / cell / "subset.parquet"
@@ -88,13 +79,14 @@ class Runs:
 @path_option("--base")
 @path_option("--out")
 @processes_option
-def main(out: Path, processes: int, **inputs: Path) -> None:
+def main(choices: Path, records: Path, base: Path, out: Path, processes: int) -> None:
     """Train on every choice with the same settings; a choice that is not new is not trained on again."""
-    runs = Runs(load_comparison(), load_params(), **inputs)
+    workshop = Workshop(load_params(), read_json(base))
+    runs = Runs(load_comparison(), workshop, choices, records)
     fan_out(("compare-run", FORMAT), runs.digests(), runs.make, out, MEMO, processes)
-    for language in runs.params.project.languages:
-        model, tests = runs.workshop.base.model, runs.tests(language)
-        write_table(out / "zero_shot" / language / "items.parquet", runs.workshop.score(model, "base", tests))
+    for language in workshop.params.project.languages:
+        items = workshop.score(workshop.base.model, "base", runs.tests(language))
+        write_table(out / "zero_shot" / language / "items.parquet", items)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +33,25 @@ class Trained:
     seconds: float
 
 
+@dataclass(frozen=True)
 class Workshop:
-    """The loaded base and everything that all runs have in common."""
+    """The base and everything that all runs have in common.
 
-    def __init__(self, params: Params, pins: Mapping[str, Mapping[str, str | None]]) -> None:
-        self.params = params
-        model, tokenizer = load_base(entry_from(pins["model"]), Path.cwd())
-        self.base = Base(model, tokenizer, params.base)
-        self.settings = ScoreSettings(params.base.separator, params.base.max_tokens, params.evaluate.batch_tokens)
+    Attributes
+    ----------
+    params : Params
+    pins : mapping
+        What the stage ``base`` left in ``base.json``.
+    """
+
+    params: Params
+    pins: Mapping[str, Mapping[str, str | None]]
+
+    @cached_property
+    def base(self) -> Base:
+        """The base, loaded for the first run of a process."""
+        model, tokenizer = load_base(entry_from(self.pins["model"]), Path.cwd())
+        return Base(model, tokenizer, self.params.base)
 
     def run(self, rows: pa.Table, epochs: int, size: int, seed: int, tests: Mapping[str, pa.Table]) -> Trained:
         """Train on ``rows``, repeated in order up to ``size`` where they are fewer, and score every test.
@@ -62,9 +74,10 @@ class Workshop:
 
     def score(self, model: Any, name: str, tests: Mapping[str, pa.Table]) -> pa.Table:
         """Return the per-item results of a model on tests by name; clusters play no part."""
-        tables = []
+        base, tables = self.params.base, []
+        settings = ScoreSettings(base.separator, base.max_tokens, self.params.evaluate.batch_tokens)
         for test, records in tests.items():
             prompts, choices = records["prompt"].to_pylist(), records["choices"].to_pylist()
-            scores = score_choices(model, self.base.tokenizer, prompts, choices, self.settings)
+            scores = score_choices(model, self.base.tokenizer, prompts, choices, settings)
             tables.append(item_table(name, test, records, np.zeros(records.num_rows, np.int32), scores))
         return pa.concat_tables(tables)

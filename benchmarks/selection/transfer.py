@@ -11,7 +11,7 @@ from benchmarks.selection.scores import asked_accuracy
 from benchmarks.selection.settings import Comparison, load_comparison, processes_option
 from benchmarks.selection.train import Workshop
 from compass_ops.fanout import fan_out
-from compass_ops.params import Params, load_params
+from compass_ops.params import load_params
 from compass_ops.seeding import derived_seed, generator
 from compass_ops.selection.distances import transfer_features
 from compass_ops.selection.langrank import TransferMatrix, matrix_as_json
@@ -24,25 +24,16 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Transfers:
-    """An adapter per language of the pool: what each depends on, and how it is made.
-
-    ``records`` and ``base`` are what the stages before left.
-    """
+    """An adapter per language of the pool: what each depends on, and how it is made; ``records`` are ingest's."""
 
     comparison: Comparison
-    params: Params
+    workshop: Workshop
     records: Path
-    base: Path
-
-    @cached_property
-    def workshop(self) -> Workshop:
-        """The base, loaded for the first adapter that is made in a process."""
-        return Workshop(self.params, read_json(self.base))
 
     @cached_property
     def tests(self) -> dict[str, dict[str, pa.Table]]:
         """The dev half and the target prompts of every target language."""
-        languages = self.params.project.languages
+        languages = self.workshop.params.project.languages
         return {
             role: {tag: read_table(self.records / role / f"{tag}.parquet") for tag in languages}
             for role in ("dev", "target")
@@ -50,8 +41,8 @@ class Transfers:
 
     def digests(self) -> dict[str, str]:
         """Digest what each adapter's scores depend on."""
-        params, rows = self.params, self.comparison.transfer_rows
-        shared = [read_json(self.base)["model"], params.train.model_dump(), params.base.separator, rows]
+        params, rows = self.workshop.params, self.comparison.transfer_rows
+        shared = [self.workshop.pins["model"], params.train.model_dump(), params.base.separator, rows]
         shared += [
             tree_digest(self.records / role / f"{tag}.parquet")
             for role in ("dev", "target")
@@ -62,7 +53,7 @@ class Transfers:
 
     def make(self, language: str, folder: Path) -> None:
         """Write ``scores.json``: what an adapter trained on random rows of the language is worth on every target."""
-        size, params = self.comparison.transfer_rows, self.params
+        size, params = self.comparison.transfer_rows, self.workshop.params
         rows = _some(read_table(self.records / "auxiliary" / f"{language}.parquet"), size, language)
         seed = derived_seed(params.project.seed, "transfer", language)
         trained = self.workshop.run(rows, params.train.schedule.epochs, size, seed, self.tests["dev"])
@@ -78,10 +69,10 @@ class Transfers:
 @processes_option
 def main(records: Path, clusterings: Path, base: Path, out: Path, processes: int) -> None:
     """Train on random rows of one language at a time; targets are seen on dev alone."""
-    transfers = Transfers(load_comparison(), load_params(), records, base)
+    transfers = Transfers(load_comparison(), Workshop(load_params(), read_json(base)), records)
     fan_out(("compare-transfer", FORMAT), transfers.digests(), transfers.make, out, MEMO, processes)
     clustering = clusterings / next(iter(transfers.comparison.clusterings))
-    _write_matrix(out, records, clustering, transfers.params.project.languages)
+    _write_matrix(out, records, clustering, list(transfers.tests["dev"]))
 
 
 def _some(table: pa.Table, rows: int, language: str) -> pa.Table:

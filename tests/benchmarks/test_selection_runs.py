@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.selection.run import Runs
 from benchmarks.selection.settings import cells, load_comparison
+from benchmarks.selection.train import Workshop
 from compass_ops.corpus.records import to_table
 from compass_ops.fanout import fan_out
 from compass_ops.model_files import folder_entry
@@ -39,7 +40,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
     train = params.train.model_copy(update={"lora": lora})
     params = params.model_copy(update={"project": project, "train": train})
     save_tiny_model("llama", tmp_path / "model")
-    write_json(tmp_path / "base.json", {"model": folder_entry(Path("model"), tmp_path).as_json()})
+    workshop = Workshop(params, {"model": folder_entry(Path("model"), tmp_path).as_json()})
     for language in LANGUAGES:
         for role, count in (("own", 4), ("dev", 6), ("gate", 6)):
             write_table(tmp_path / "records" / role / f"{language}.parquet", records(language, role, count))
@@ -47,7 +48,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
         subset = records(cell.split("/")[1], "auxiliary", 40 if cell.startswith("all/") else 10)
         reasons = pa.array(["why"] * subset.num_rows)
         write_table(tmp_path / "choices" / cell / "subset.parquet", subset.append_column("reason", reasons))
-    return Runs(comparison, params, Path("choices"), Path("records"), Path("base.json"))
+    return Runs(comparison, workshop, Path("choices"), Path("records"))
 
 
 def test_the_longest_cells_come_first(runs: Runs) -> None:
