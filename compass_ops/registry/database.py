@@ -1,13 +1,13 @@
 """An SQLite registry read without MLflow, whose import takes longer than everything else that `status` does.
 
-Read alone: what is written, is written by MLflow. A database of a schema that is not known here is left to MLflow too.
+A database of a schema that is not known here is left to MLflow.
 """
 
 import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -17,15 +17,16 @@ from compass_ops.registry.rows import ENTRY, TAG
 
 # Alembic's revision of MLflow 3.17; a test compares it with the one that is installed.
 KNOWN_SCHEMAS = frozenset({"dc11669786a5"})
-_WAIT_SECONDS = 20.0  # for a writer, as MLflow does
+WAIT_SECONDS = 20.0  # for another writer, as MLflow does
+WORKSPACE = "default"
 # Of all languages, or of one: its model, and those versions of the history that have an entry of it.
 _HISTORY = "SELECT version FROM model_version_tags WHERE workspace = :workspace AND name = :history AND key = :entry"
 _CHOSEN = f"workspace = :workspace AND (name GLOB :models OR name = :history AND version IN ({_HISTORY}))"
 _VERSIONS = f"""
     SELECT name, version, current_stage, source, run_id, creation_time FROM model_versions
     WHERE {_CHOSEN} AND current_stage != 'Deleted_Internal' ORDER BY name, version
-"""  # noqa: S608 - of constants
-_TAGS = f"SELECT name, version, key, value FROM model_version_tags WHERE {_CHOSEN} AND key GLOB :tags"  # noqa: S608
+"""
+_TAGS = f"SELECT name, version, key, value FROM model_version_tags WHERE {_CHOSEN} AND key GLOB :tags"
 _MODELS = "SELECT name FROM registered_models WHERE workspace = :workspace AND name GLOB :models"
 _ALIASES = """
     SELECT name, alias, version FROM registered_model_aliases WHERE workspace = :workspace AND name GLOB :models
@@ -53,24 +54,39 @@ def read_database(database: Path, language: str | None = None) -> tuple[list[Fou
     language : str or None
         The one whose versions, aliases and entries of the history are wanted; None for all.
     """
-    if os.environ.get("MLFLOW_WORKSPACE"):
-        return None
     wanted = {
-        "workspace": "default",
+        "workspace": WORKSPACE,
         "models": f"{PREFIX}*" if language is None else model_name(language),
         "history": HISTORY,
         "entry": f"{ENTRY}{language}",
         "tags": f"{TAG}*",
     }
     try:
-        with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", _WAIT_SECONDS, uri=True)) as connection:
-            connection.execute("BEGIN")
-            known = {revision for (revision,) in connection.execute("SELECT version_num FROM alembic_version")}
-            if len(known) != 1 or not known <= KNOWN_SCHEMAS:
-                return None
-            return list(_versions(connection, wanted)), _aliases(connection, wanted)
+        with _known(database) as connection:
+            return None if connection is None else (list(_versions(connection, wanted)), _aliases(connection, wanted))
     except sqlite3.Error:
         return None  # MLflow meets the same, and its error says more
+
+
+def is_known(database: Path) -> bool:
+    """Return whether a database can be read and has a known schema, in the workspace that is used."""
+    try:
+        with _known(database) as connection:
+            return connection is not None
+    except sqlite3.Error:
+        return False
+
+
+@contextmanager
+def _known(database: Path) -> Iterator[sqlite3.Connection | None]:
+    """Give a connection, in a transaction; None where the database is MLflow's business."""
+    if os.environ.get("MLFLOW_WORKSPACE"):
+        yield None
+        return
+    with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", WAIT_SECONDS, uri=True)) as connection:
+        connection.execute("BEGIN")
+        found = {revision for (revision,) in connection.execute("SELECT version_num FROM alembic_version")}
+        yield connection if len(found) == 1 and found <= KNOWN_SCHEMAS else None
 
 
 def _versions(connection: sqlite3.Connection, wanted: Mapping[str, str]) -> Iterator[Found]:

@@ -17,7 +17,8 @@ from urllib.request import url2pathname
 
 from compass_ops.errors import ConflictError, RegistryError
 from compass_ops.registry import artifacts, claims, tracking
-from compass_ops.registry.database import read_database
+from compass_ops.registry.database import is_known, read_database
+from compass_ops.registry.database_client import DatabaseClient
 from compass_ops.registry.history import Entry, LanguageState
 from compass_ops.registry.listing import list_models, list_versions
 from compass_ops.registry.location import RegistryLocation
@@ -58,6 +59,12 @@ class RegistryStore:
     @cached_property
     def _client(self) -> Any:
         return tracking.open_client(self.location)
+
+    @cached_property
+    def _deciding(self) -> Any:
+        """The client that writes decisions and their mirror: MLflow's, or one of the same effect that starts faster."""
+        database = self.location.database
+        return DatabaseClient(database) if database is not None and is_known(database) else self._client
 
     def read(self) -> dict[str, LanguageView]:
         """Return every registered language's view, in a handful of queries.
@@ -148,7 +155,7 @@ class RegistryStore:
         with tracking.mlflow_errors(self.location, "writing the history"):
             # A scheme of our own: an MLflow server refuses local paths that belong to no run. Written twice, because
             # the answer to the first request was lost, the second is void.
-            found = self._client.create_model_version(HISTORY, "compass:/history", tags=tags, description=told)
+            found = self._deciding.create_model_version(HISTORY, "compass:/history", tags=tags, description=told)
             return str(found.version)
 
     def _has(self, *entries: Entry) -> bool:
@@ -163,20 +170,20 @@ class RegistryStore:
 
     def _tag(self, model: str, number: str, key: str, value: str) -> None:
         with tracking.mlflow_errors(self.location, f"tagging version {number} of {model}"):
-            tracking.persist(lambda: self._client.set_model_version_tag(model, number, key, value))
+            tracking.persist(lambda: self._deciding.set_model_version_tag(model, number, key, value))
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """Hold the right to write stages and aliases while the body runs, alone among all processes."""
         self._ensure_model(CLAIMS)
-        with claims.claimed(self._client, self.location):
+        with claims.claimed(self._deciding, self.location):
             yield
 
     def dead_claims(self, *, drop: bool = False) -> list[int]:
         """Return the numbers of claims that this machine's processes left when they died; ``drop`` gives them back."""
-        dead = [] if self._is_missing() else claims.dead_tickets(self._client, self.location)
+        dead = [] if self._is_missing() else claims.dead_tickets(self._deciding, self.location)
         for ticket in dead if drop else ():
-            claims.give_back(self._client, self.location, ticket)
+            claims.give_back(self._deciding, self.location, ticket)
         return [ticket.number for ticket in dead]
 
     def settle_left(self) -> None:
@@ -192,13 +199,13 @@ class RegistryStore:
 
     def _correct(self, model: str, write: Correction) -> None:
         if write.alias is not None and write.version is None:
-            self._client.delete_registered_model_alias(model, write.alias)
+            self._deciding.delete_registered_model_alias(model, write.alias)
         elif write.alias is not None:
-            self._client.set_registered_model_alias(model, write.alias, checked_version(str(write.version)))
+            self._deciding.set_registered_model_alias(model, write.alias, checked_version(str(write.version)))
         else:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", FutureWarning)  # deprecated upstream; this call alone knows stages
-                self._client.transition_model_version_stage(
+                self._deciding.transition_model_version_stage(
                     model,
                     checked_version(str(write.version)),
                     write.stage,
@@ -272,6 +279,6 @@ class RegistryStore:
 
     def _make_model(self, name: str) -> None:
         with tracking.mlflow_errors(self.location, f"creating {name}"):
-            if not self._client.search_registered_models(f"name = '{name}'", 1):
+            if not self._deciding.search_registered_models(f"name = '{name}'", 1):
                 with tracking.made_by_another():
-                    self._client.create_registered_model(name)
+                    self._deciding.create_registered_model(name)

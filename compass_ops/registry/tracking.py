@@ -8,6 +8,8 @@ import logging
 import math
 import os
 import re
+import sqlite3
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from compass_ops.errors import BusyError, RegistryError
+from compass_ops.registry.database_client import ABSENT, PRESENT, DatabaseRefusalError
 from compass_ops.registry.location import RegistryLocation
 
 _FLUSH_POINTS, _FLUSH_SECONDS = 200, 5.0
@@ -37,7 +40,7 @@ _ENVIRONMENT = MappingProxyType(
 _PATIENCE = MappingProxyType({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"})
 _REMEDIES = MappingProxyType(
     {
-        "RESOURCE_DOES_NOT_EXIST": "It may have been deleted; `compass status` shows what there is.",
+        ABSENT: "It may have been deleted; `compass status` shows what there is.",
         "PERMISSION_DENIED": "Ask the server's administrator for the permission.",
         "UNAUTHENTICATED": "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
     }
@@ -100,12 +103,9 @@ def _writable_folder(location: RegistryLocation) -> None:
 @contextmanager
 def mlflow_errors(location: RegistryLocation, doing: str) -> Iterator[None]:
     """Turn every error of MLflow or its database into a ``RegistryError`` that says what was being done."""
-    from mlflow.exceptions import MlflowException
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except _faults() as error:
         code = getattr(error, "error_code", "")
         text = str(error).strip()
         said = text.splitlines()[0] if text else type(error).__name__
@@ -113,6 +113,17 @@ def mlflow_errors(location: RegistryLocation, doing: str) -> Iterator[None]:
         kind = RegistryError if remedy else _kind(code, text)
         remedy = remedy or _REMEDIES.get(code, _REMEDY)
         raise kind(f"{location.shown}: {doing} failed ({said}). {remedy}") from error
+
+
+def _faults() -> tuple[type[Exception], ...]:
+    """Return what a registry raises. MLflow is not loaded for it: unless it is, it has raised nothing."""
+    ours = (DatabaseRefusalError, sqlite3.Error, OSError)
+    if "mlflow.exceptions" not in sys.modules:
+        return ours
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return (*ours, MlflowException, SQLAlchemyError)
 
 
 def _kind(code: str, text: str) -> type[RegistryError]:
@@ -136,22 +147,20 @@ def persist(action: Callable[[], _Result]) -> _Result:
 
 def made_by_another() -> AbstractContextManager[None]:
     """Let pass that something exists already: another process made it since one looked."""
-    return _let_pass("RESOURCE_ALREADY_EXISTS")
+    return _let_pass(PRESENT)
 
 
 def gone_already() -> AbstractContextManager[None]:
     """Let pass that something to be deleted does not exist."""
-    return _let_pass("RESOURCE_DOES_NOT_EXIST")
+    return _let_pass(ABSENT)
 
 
 @contextmanager
 def _let_pass(code: str) -> Iterator[None]:
-    from mlflow.exceptions import MlflowException
-
     try:
         yield
-    except MlflowException as error:
-        if error.error_code != code:
+    except _faults() as error:
+        if getattr(error, "error_code", None) != code:
             raise
 
 

@@ -19,7 +19,7 @@ from compass_ops.registry.transitions import Ask
 from compass_ops.training.version import MANIFEST
 from tests.concurrency.children import ended, kill_myself, start
 from tests.registry.conftest import Decisions
-from tests.registry.test_reconcile import WRITES, promote, run, shown
+from tests.registry.test_reconcile import WRITES, promote, run, shown, writers
 from tests.server.running import server_under_test
 
 _ALL = (*WRITES, "log_artifact", "set_model_version_tag", "delete_registered_model_alias")
@@ -43,8 +43,8 @@ def killed_before(number: int, work: Callable[[], None]) -> bool:
 
             return call
 
-        for name in _ALL:
-            setattr(MlflowClient, name, counting(getattr(MlflowClient, name)))
+        for writer, name in writers(_ALL):
+            setattr(writer, name, counting(getattr(writer, name)))
         upload = MlflowClient.log_artifacts
 
         def in_two_steps(client: Any, run_id: str, folder: str, path: str) -> None:

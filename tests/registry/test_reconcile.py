@@ -1,7 +1,7 @@
 """The promises of the registry, on real MLflow stores."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from compass_ops.errors import ConflictError, RegistryError
+from compass_ops.registry.database_client import DatabaseClient
 from compass_ops.registry.history import Entry
 from compass_ops.registry.reconcile import Evidence, reconcile
 from compass_ops.registry.store import RegistryStore
@@ -66,11 +67,19 @@ def finished_runs(store: RegistryStore) -> list[Any]:
     return list(client.search_runs([experiment], "attributes.status = 'FINISHED'"))
 
 
-@contextmanager
-def counted_writes(monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None) -> Iterator[list[str]]:
-    """Note every write to MLflow; a crash comes before the one with number ``fail_at``."""
+def writers(names: Iterable[str]) -> list[tuple[type, str]]:
+    """Return every method of these names that writes: MLflow's client has them all, our own some."""
     from mlflow.tracking import MlflowClient
 
+    names = tuple(names)
+    return [(MlflowClient, name) for name in names] + [
+        (DatabaseClient, name) for name in names if hasattr(DatabaseClient, name)
+    ]
+
+
+@contextmanager
+def counted_writes(monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None) -> Iterator[list[str]]:
+    """Note every write to the registry; a crash comes before the one with number ``fail_at``."""
     done: list[str] = []
 
     def noting(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -84,8 +93,8 @@ def counted_writes(monkeypatch: pytest.MonkeyPatch, fail_at: int | None = None) 
         return call
 
     with monkeypatch.context() as patch:
-        for name in WRITES:
-            patch.setattr(MlflowClient, name, noting(name, getattr(MlflowClient, name)))
+        for client, name in writers(WRITES):
+            patch.setattr(client, name, noting(name, getattr(client, name)))
         yield done
 
 
