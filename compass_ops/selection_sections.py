@@ -12,6 +12,9 @@ class EmbedParams(Section):
 
     prefix: str = Field(description='Give the text before each prompt ("query: " for E5 models), or "".')
     batch_rows: Count = Field(description="Set the texts per batch.")
+    centred: bool = Field(
+        description="Say true to take each language's own direction, its mean in the pool, out of its vectors."
+    )
 
 
 class KMeansParams(Section):

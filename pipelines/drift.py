@@ -35,7 +35,7 @@ def main(out: Path, **paths: Path) -> None:
     drift, report = DriftSettings(**params.drift.model_dump(exclude={"harm"})), params.report
     watch(
         paths,
-        Embedding(entry.digest, lambda texts: embed_texts(model, texts, embed.prefix, embed.batch_rows)),
+        Embedding(entry.digest, lambda texts: embed_texts(model, texts, embed.prefix, embed.batch_rows), embed.centred),
         Prober(scorer, paths["records"], paths["vectors"], HarmSettings(**params.drift.harm.model_dump())),
         WatchSettings(drift, report.html_limit, report.examples, params.project.seed),
         out,

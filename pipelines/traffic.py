@@ -41,7 +41,9 @@ def _embedding(params: Params, embedder: Path) -> "Embedding":
 
     entry, embed = entry_from(read_json(embedder)["embedder"]), params.embed
     model = load_embedder(entry, Path.cwd())
-    return Embedding(entry.digest, lambda texts: embed_texts(model, texts, embed.prefix, embed.batch_rows))
+    return Embedding(
+        entry.digest, lambda texts: embed_texts(model, texts, embed.prefix, embed.batch_rows), embed.centred
+    )
 
 
 def _traffic(params: Params) -> Traffic:

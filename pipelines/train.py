@@ -11,7 +11,7 @@ from compass_ops.seeding import derived_seed
 from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest, write_bytes, write_json
 from pipelines._stage import MEMO, path_option, stage
 
-FORMAT = 4
+FORMAT = 5
 
 
 @stage
@@ -46,7 +46,8 @@ def main(subsets: Path, records: Path, vectors: Path, clusters: Path, base: Path
         asked = read_array(vectors / target), read_array(clusters / "assignments" / target)
         traits = text_traits(read_table(records / "target" / f"{language}.parquet").column("prompt").to_pylist())
         sessions = session_numbers([None] * traits.num_rows)
-        reference = Reference(*asked, read_array(clusters / "centroids.npy"), traits, sessions)
+        space = read_array(clusters / "centroids.npy"), read_array(vectors / f"mean.{language}.npy")
+        reference = Reference(*asked, *space, traits, sessions)
         text = {"separator": params.base.separator, "max_tokens": params.base.max_tokens}
         origin = Origin(language, pins["model"], pins["embedder"], None, None, tree_digest(subset), text)
         try:
@@ -79,7 +80,7 @@ def _private(folders: tuple[Path, Path, Path, Path], language: str) -> list[str]
     subsets, records, vectors, clusters = folders
     target = Path("target") / f"{language}.npy"
     files = [subsets / language / "subset.parquet", records / target.with_suffix(".parquet"), vectors / target]
-    files.append(clusters / "assignments" / target)
+    files += [clusters / "assignments" / target, vectors / f"mean.{language}.npy"]
     return [tree_digest(path) if path.exists() else "none" for path in files]
 
 

@@ -13,7 +13,7 @@ from pipelines._stage import MEMO, path_option, stage
 if TYPE_CHECKING:
     from compass_ops.monitoring.update import Updater
 
-FORMAT = 4
+FORMAT = 5
 
 
 @stage
@@ -71,14 +71,14 @@ def _updater(paths: dict[str, Path]) -> "Updater":
 
     params, pins, root = load_params(), read_json(paths["base"]), Path.cwd()
     score = ScoreSettings(params.base.separator, params.base.max_tokens, params.evaluate.batch_tokens)
-    entry = entry_from(pins["embedder"])
+    entry, embed = entry_from(pins["embedder"]), params.embed
     embedder = load_embedder(entry, root)
     return Updater(
         params,
         pins,
         Scorer(entry_from(pins["model"]), root, score, MEMO),
         Embedding(
-            entry.digest, lambda texts: embed_texts(embedder, texts, params.embed.prefix, params.embed.batch_rows)
+            entry.digest, lambda texts: embed_texts(embedder, texts, embed.prefix, embed.batch_rows), embed.centred
         ),
         paths["records"],
         paths["vectors"],

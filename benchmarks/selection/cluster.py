@@ -13,8 +13,6 @@ from compass_ops.selection.cluster import assign, fit_centroids, health
 from compass_ops.storage import fresh_folder, read_array, write_array, write_json
 from pipelines._stage import path_option, stage
 
-_LEAST = 50  # rows of the pool for a language's mean of its own
-
 
 @stage
 @path_option("--vectors")
@@ -29,10 +27,11 @@ def main(vectors: Path, out: Path) -> None:
 
 def _write(vectors: Path, settings: Clustering, rng: np.random.Generator, out: Path) -> None:
     pool = {file.stem: read_array(file) for file in sorted((vectors / "auxiliary").glob("*.npy"))}
-    means = language_means(pool, _LEAST)
-    for file in sorted(vectors.glob("*/*.npy")):
+    files = sorted(vectors.glob("*/*.npy"))
+    means = language_means(pool, {file.stem for file in files})
+    for file in files:
         raw = read_array(file)
-        moved = centred(raw, means, file.stem) if settings.centred else raw
+        moved = centred(raw, means[file.stem]) if settings.centred else raw
         write_array(out / "vectors" / file.parent.name / file.name, moved)
     joined = np.concatenate([read_array(out / "vectors" / "auxiliary" / f"{name}.npy") for name in pool])
     centroids = fit_centroids(joined, settings.method, rng)

@@ -20,7 +20,7 @@ from compass_ops.seeding import generator
 from compass_ops.selection.cluster import assign
 from compass_ops.storage import read_array, read_table, tree_digest
 
-REFERENCE_FILES = ("centroids.npy", "fitting.npy", "vectors.npy", "rows.parquet")
+REFERENCE_FILES = ("centroids.npy", "mean.npy", "fitting.npy", "vectors.npy", "rows.parquet")
 _LONGEST_EXAMPLE = 160
 
 
@@ -93,9 +93,17 @@ def see(production: Production, files: Sequence[Path], embedding: Embedding, wat
             f"the Production version holds no reference ({', '.join(missing)}) to compare with. "
             "Promote a version trained by this project.",
         )
+    mean = read_array(folder / "reference" / "mean.npy")
+    if bool(mean.any()) != embedding.centred:
+        made = "true" if mean.any() else "false"
+        raise DataFault(
+            language,
+            f"Production version {production.version} was made with embed.centred: {made}, which has changed: windows "
+            "cannot be compared with it. Set it back, or promote a version made with the new setting.",
+        )
     found: list[Seen] = []
     for file in files:
-        found.append(_seen(production, read_window(language, file, embedding), embedding, watched))
+        found.append(_seen(production, read_window(language, file, embedding, mean), embedding, watched))
         if found[-1].adopted:
             break
     return found
@@ -105,10 +113,6 @@ def _seen(production: Production, window: Window, embedding: Embedding, watched:
     language, folder = production.language, production.folder / "reference"
     centroids, vectors = read_array(folder / "centroids.npy"), read_array(folder / "vectors.npy")
     rows = read_table(folder / "rows.parquet")
-    if window.vectors.shape[1] != centroids.shape[1]:
-        raise DataFault(
-            language, f"its window has vectors of length {window.vectors.shape[1]}, its reference {centroids.shape[1]}."
-        )
     samples = (
         Sample(vectors, _scripts(rows), rows.column("session").to_numpy()),
         Sample(window.vectors, _scripts(window.table), window.sessions()),

@@ -120,10 +120,10 @@ class Updater:
 
     def _reference(self, drifted: Drifted) -> tuple[Reference, pa.Table]:
         """Return the window as the new version's reference, under the parent's centroids, and its rows."""
-        window = read_window(drifted.language, drifted.prompts, self.embedding)
-        centroids = read_array(drifted.parent / "reference" / "centroids.npy")
+        centroids, mean = (read_array(drifted.parent / "reference" / name) for name in ("centroids.npy", "mean.npy"))
+        window = read_window(drifted.language, drifted.prompts, self.embedding, mean)
         clusters, traits = assign(window.vectors, centroids), window.table.select(TRAITS.names)
-        return Reference(window.vectors, clusters, centroids, traits, window.sessions()), window.table
+        return Reference(window.vectors, clusters, centroids, mean, traits, window.sessions()), window.table
 
     def _subset(self, drifted: Drifted, reference: Reference, window: pa.Table, folder: Path) -> pa.Table:
         """Select again with the window as target; what the parent was trained on is held. Feedback comes first."""

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from compass_ops.corpus.traits import session_numbers
 from compass_ops.errors import DataFault
+from compass_ops.selection.centring import centred
 from compass_ops.storage import read_array, read_json, read_table
 
 EMBEDDER_FILE = "embedder.json"  # of the vectors that were kept in place of text
@@ -17,10 +18,19 @@ EMBEDDER_FILE = "embedder.json"  # of the vectors that were kept in place of tex
 
 @dataclass(frozen=True)
 class Embedding:
-    """The embedder that windows are seen through: its digest, and texts -> float32 (n, d) unit rows."""
+    """The embedder that windows are seen through.
+
+    Attributes
+    ----------
+    digest : str
+    embed : texts -> float32 (n, d) unit rows
+    centred : bool
+        Whether the project takes a language's mean out of its vectors.
+    """
 
     digest: str
     embed: Callable[[Sequence[str]], NDArray[np.float32]]
+    centred: bool
 
 
 @dataclass(frozen=True)
@@ -31,7 +41,7 @@ class Window:
     ----------
     name : str
     table : table of requests with their traits
-    vectors : float32 (n, d), unit rows
+    vectors : float32 (n, d), unit rows, the reference's mean taken out
     """
 
     name: str
@@ -43,13 +53,18 @@ class Window:
         return session_numbers(self.table.column("session").to_pylist())
 
 
-def read_window(language: str, file: Path, embedding: Embedding) -> Window:
+def read_window(language: str, file: Path, embedding: Embedding, mean: NDArray[np.float32]) -> Window:
     """Read ``<windows>/<name>/<language>.parquet``; without text, the vectors beside it.
+
+    Parameters
+    ----------
+    mean : float32 (d,)
+        That was taken out of the vectors of the version which the window is compared with.
 
     Raises
     ------
     DataFault
-        If vectors are not finite, or were kept by another embedder.
+        If vectors are not finite, or were kept by another embedder, or are not of the mean's length.
     """
     table = read_table(file)
     kept = file.with_suffix(".npy")
@@ -70,4 +85,6 @@ def read_window(language: str, file: Path, embedding: Embedding) -> Window:
             f"the embedder gave vectors of shape {vectors.shape}, or such as are not finite, for the "
             f"{table.num_rows} prompts of window {file.parent.name}.",
         )
-    return Window(file.parent.name, table, vectors)
+    if vectors.shape[1] != len(mean):
+        raise DataFault(language, f"its window has vectors of length {vectors.shape[1]}, its reference {len(mean)}.")
+    return Window(file.parent.name, table, centred(vectors, mean))

@@ -69,6 +69,7 @@ class Reference:
     vectors : float32 (n, d), unit rows: what people of the language asked.
     clusters : int32 (n,): the centroid of each.
     centroids : float32 (K, d).
+    mean : float32 (d,): the language's, taken out of the vectors; zeros where none was.
     traits : table (n rows) of ``corpus.traits.TRAITS``: what the texts are made of.
     sessions : int64 (n,): equal for rows that were asked in one session.
     """
@@ -76,6 +77,7 @@ class Reference:
     vectors: NDArray[np.float32]
     clusters: NDArray[np.int32]
     centroids: NDArray[np.float32]
+    mean: NDArray[np.float32]
     traits: pa.Table
     sessions: NDArray[np.int64]
 
@@ -186,7 +188,7 @@ def history_counts(version: Path, clusters: int) -> NDArray[np.int64]:
 
 
 def write_reference(reference: Reference, order: Order) -> None:
-    """Write what drift is judged against: centroids, the histogram of all rows, and the rows in two parts.
+    """Write what drift is judged against: centroids, mean, the histogram of all rows, and the rows in two parts.
 
     ``fitting.npy`` holds the vectors that bandwidth and novelty radius are fitted on (``fitting_share`` of the
     sessions, at least one), ``vectors.npy`` and ``rows.parquet`` the rows that windows are compared with. Fitted on
@@ -197,6 +199,7 @@ def write_reference(reference: Reference, order: Order) -> None:
     apart = sessions[: max(1, round(order.params.fitting_share * len(sessions)))]
     fitting = np.isin(reference.sessions, apart)
     write_array(folder / "centroids.npy", reference.centroids)
+    write_array(folder / "mean.npy", reference.mean)
     write_json(folder / "histogram.json", {"counts": reference.counts().tolist()})
     write_array(folder / "fitting.npy", reference.vectors[fitting])
     write_array(folder / "vectors.npy", reference.vectors[~fitting])

@@ -68,7 +68,7 @@ class World:
         self.pins = {"model": entry.as_json(), "embedder": entry.as_json()}
         scorer = Scorer(entry, root, ScoreSettings(" ", 64, 512), root / "memo")
         self.updater = Updater(
-            params, self.pins, scorer, Embedding(entry.digest, embed), root / "ingest", root / "embed"
+            params, self.pins, scorer, Embedding(entry.digest, embed, centred=False), root / "ingest", root / "embed"
         )
         self.parent = root / "production" / "sw"
         own = to_table(records("own", "sw", "day", 16))
@@ -78,7 +78,14 @@ class World:
         make_version(
             Base(model, tokenizer, params.base),
             Order(subset, params.train, 0, self.parent),
-            Reference(CENTROIDS[asked], asked, CENTROIDS, text_traits(["day?"] * 30), session_numbers([None] * 30)),
+            Reference(
+                CENTROIDS[asked],
+                asked,
+                CENTROIDS,
+                np.zeros_like(CENTROIDS[0]),
+                text_traits(["day?"] * 30),
+                session_numbers([None] * 30),
+            ),
             Origin(
                 "sw",
                 self.pins["model"],

@@ -53,7 +53,7 @@ def _embed(texts: Sequence[str], clusters: int = CLUSTERS) -> NDArray[np.float32
     return np.eye(clusters, dtype=np.float32)[[int(text.partition(":")[0]) for text in texts]]
 
 
-EMBEDDING = Embedding("e" * 64, _embed)
+EMBEDDING = Embedding("e" * 64, _embed, centred=False)
 
 
 class KnownLosses(Scorer):
@@ -98,6 +98,7 @@ class Project:
         write_array(folder / "reference" / "centroids.npy", centroids)
         write_array(folder / "reference" / "vectors.npy", centroids[asked])
         write_array(folder / "reference" / "fitting.npy", centroids)
+        write_array(folder / "reference" / "mean.npy", np.zeros(self.clusters, np.float32))
         traits = text_traits([f"{cluster}: prompt" for cluster in asked])
         write_table(folder / "reference" / "rows.parquet", traits.append_column("session", pa.array(range(len(asked)))))
         manifest = {"digest": "a" * 64, "base": {"digest": BASE}, "embedder": {"digest": embedder}, "window": window}
@@ -246,6 +247,27 @@ def test_another_embedder_is_refused_with_both_digests_and_the_others_go_on(proj
     assert summary["id"]["verdict"] == "no drift"
 
 
+def test_a_version_of_another_setting_of_centring_fails_alone(project: Project) -> None:
+    folder = project.version("sw")
+    write_array(folder / "reference" / "mean.npy", np.full(CLUSTERS, 0.1, np.float32))
+    project.version("id")
+    project.window("0001", sw=SAME, id=SAME)
+    summary = project.run()
+    assert "version 1 was made with embed.centred: true, which has changed" in str(summary["sw"]["sentence"])
+    assert summary["id"]["verdict"] == "no drift"
+
+
+def test_windows_are_seen_without_the_versions_mean(project: Project) -> None:
+    """Every raw vector has the same direction added; the reference was made without it."""
+    project.version("sw")
+    project.window("0001", sw=SAME)
+    plain = project.run()
+    mean = np.full(CLUSTERS, 0.5, np.float32)
+    write_array(project.inputs["production"] / "sw" / "reference" / "mean.npy", mean)
+    moved = Embedding("e" * 64, lambda texts: _embed(texts) + mean, centred=True)
+    assert project.run(embedding=moved)["sw"]["sentence"] == plain["sw"]["sentence"]
+
+
 def test_a_version_without_reference_fails_alone(project: Project) -> None:
     folder = project.version("sw")
     (folder / "reference" / "fitting.npy").unlink()
@@ -259,7 +281,7 @@ def test_a_version_without_reference_fails_alone(project: Project) -> None:
 def test_vectors_that_are_not_finite_fail_the_language(project: Project) -> None:
     project.version("sw")
     project.window("0001", sw=SAME)
-    broken = Embedding("e" * 64, lambda texts: np.full((len(texts), CLUSTERS), np.nan, dtype=np.float32))
+    broken = Embedding("e" * 64, lambda texts: np.full((len(texts), CLUSTERS), np.nan, dtype=np.float32), centred=False)
     row = project.run(embedding=broken)["sw"]
     assert row["verdict"] == "failed"
     assert "not finite" in str(row["sentence"])
@@ -337,7 +359,7 @@ def test_a_window_of_identical_rows_and_one_that_is_all_new(project: Project) ->
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         return _embed(texts) if len({text[0] for text in texts}) == 1 else -_embed(texts)
 
-    away = Embedding("e" * 64, embed)
+    away = Embedding("e" * 64, embed, centred=False)
     summary = project.run(embedding=away)
     assert summary["sw"]["verdict"] == "drift"
     findings = read_verdict(project.root / "drift" / "id" / "verdict.json").findings
@@ -364,7 +386,7 @@ def test_two_hundred_languages_stay_under_sixty_megabytes(tmp_path: Path) -> Non
         project.window(window, **rows)
     summary = project.run(
         replace(SETTINGS, html_limit=limit, examples=3, drift=replace(DRIFT, moved_clusters=5)),
-        Embedding("e" * 64, lambda texts: _embed(texts, clusters)),
+        Embedding("e" * 64, lambda texts: _embed(texts, clusters), centred=False),
         losses=(1.0,) * clusters,
     )
     drifted = {name for name, row in summary.items() if row["verdict"] == "drift"}

@@ -15,16 +15,24 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def test_means_by_hand_and_for_languages_with_few_rows() -> None:
     pool = {"id": np.array([[1, 0], [0, 1]], np.float32), "tr": np.array([[1, 0], [1, 0]], np.float32)}
     pool["sw"] = np.array([[0, 1]], np.float32)
-    means = language_means(pool, least=2)
+    means = language_means(pool, ["id", "sw", "zu"], least=2)
     assert means["id"].tolist() == [0.5, 0.5]
-    assert means[""].tolist() == [0.75, 0.25]
-    assert "sw" not in means
-    assert centred(pool["sw"], means, "sw")[0] == pytest.approx(unit(np.array([[-0.75, 0.75]]))[0])
+    assert means["sw"].tolist() == means["zu"].tolist() == [0.75, 0.25]
+    assert set(means) == {"id", "sw", "zu"}
+    assert centred(pool["sw"], means["sw"])[0] == pytest.approx(unit(np.array([[-0.75, 0.75]]))[0])
 
 
 def test_a_vector_that_is_its_mean_stays() -> None:
-    means = {"": np.array([1, 0], np.float32)}
-    assert centred(np.array([[1, 0]], np.float32), means, "sw").tolist() == [[1, 0]]
+    mean = np.array([1, 0], np.float32)
+    assert centred(np.array([[1, 0]], np.float32), mean).tolist() == [[1, 0]]
+
+
+def test_without_a_mean_nothing_changes() -> None:
+    pool = {"id": unit(np.random.default_rng(0).standard_normal((40, 12)))}
+    means = language_means(pool, ["id", "sw"], least=50)
+    assert not means["id"].any()
+    assert not means["sw"].any()
+    assert centred(pool["id"], means["id"]).tobytes() == pool["id"].tobytes()
 
 
 def test_clusters_of_languages_become_clusters_of_topics() -> None:
@@ -34,10 +42,10 @@ def test_clusters_of_languages_become_clusters_of_topics() -> None:
     vectors = unit(topics[labels[0]] + tongues[labels[1]] + 0.1 * rng.standard_normal((300, 12)))
     names = np.array(["id", "sw", "tr"])[labels[1]]
     pool = {name: vectors[names == name] for name in ("id", "sw", "tr")}
-    means = language_means(pool, least=5)
+    means = language_means(pool, pool, least=5)
     moved = np.zeros_like(vectors)
     for name in pool:
-        moved[names == name] = centred(pool[name], means, name)
+        moved[names == name] = centred(pool[name], means[name])
     found = []
     for each in (vectors, moved):
         settings = KMeansParams(kind="kmeans", clusters=3, fit_rows=300)
