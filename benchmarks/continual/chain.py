@@ -4,6 +4,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +53,23 @@ class Stream:
     clusters: int
 
 
+@dataclass(frozen=True)
 class Workshop:
-    """The loaded base and the settings that all chains have in common."""
+    """The base and the settings that all chains have in common; ``pins`` are what the stage base left."""
 
-    def __init__(self, params: Params, pins: Mapping[str, Mapping[str, str | None]]) -> None:
-        self.params = params
-        model, tokenizer = load_base(entry_from(pins["model"]), Path.cwd())
-        self.base = Base(model, tokenizer, params.base)
-        self.settings = ScoreSettings(params.base.separator, params.base.max_tokens, params.evaluate.batch_tokens)
+    params: Params
+    pins: Mapping[str, Mapping[str, str | None]]
+
+    @cached_property
+    def base(self) -> Base:
+        """The base, loaded for the first chain of a process."""
+        model, tokenizer = load_base(entry_from(self.pins["model"]), Path.cwd())
+        return Base(model, tokenizer, self.params.base)
+
+    @property
+    def settings(self) -> ScoreSettings:
+        """How items are scored."""
+        return ScoreSettings(self.params.base.separator, self.params.base.max_tokens, self.params.evaluate.batch_tokens)
 
     def start(self, stream: Stream, folder: Path) -> None:
         """Train the first version, which all methods have in common, and score it."""

@@ -1,6 +1,7 @@
 """Run every cell, method x language x seed; what is finished is kept, so that a stopped run goes on."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 from benchmarks.continual.chain import Stream, Workshop
 from benchmarks.continual.settings import Comparison, load_comparison
 from benchmarks.continual.stream import draw_stream
+from benchmarks.options import processes_option
 from benchmarks.reporting import code_digest
 from compass_ops.fanout import fan_out
 from compass_ops.params import load_params
@@ -66,28 +68,30 @@ class Cells:
         update = self.comparison.update(changes, self.params.update).model_dump()
         return value_digest([self.start_digest(language, seed), update, self.params.gate.margin])
 
-    def run(self, methods: Mapping[str, Mapping[str, Any]], scope: tuple[list[str], list[int]], out: Path) -> None:
+    def run(
+        self, methods: Mapping[str, Mapping[str, Any]], scope: tuple[list[str], list[int]], out: Path, processes: int
+    ) -> None:
         """Make ``out/start/<language>/<seed>`` and ``out/methods/<method>/<language>/<seed>``."""
         languages, seeds = scope
         pairs = [(language, seed) for language in languages for seed in seeds]
         starts = {f"{language}/{seed}": self.start_digest(language, seed) for language, seed in pairs}
-
-        def start(cell: str, folder: Path) -> None:
-            language, seed = cell.split("/")
-            self.workshop.start(self.stream(language, int(seed)), folder)
-
-        def make(cell: str, folder: Path) -> None:
-            name, language, seed = cell.rsplit("/", 2)
-            update = self.comparison.update(methods[name], self.params.update)
-            self.workshop.run(update, self.stream(language, int(seed)), out / "start" / language / seed, folder)
-
-        fan_out(("continual-start", FORMAT), starts, start, out / "start", MEMO)
+        fan_out(("continual-start", FORMAT), starts, self._start, out / "start", MEMO, processes)
         cells = {
             f"{name}/{language}/{seed}": self.digest(changes, language, seed)
             for name, changes in methods.items()
             for language, seed in pairs
         }
-        fan_out(("continual-run", FORMAT), cells, make, out / "methods", MEMO)
+        make = partial(self._make, methods, out / "start")
+        fan_out(("continual-run", FORMAT), cells, make, out / "methods", MEMO, processes)
+
+    def _start(self, cell: str, folder: Path) -> None:
+        language, seed = cell.split("/")
+        self.workshop.start(self.stream(language, int(seed)), folder)
+
+    def _make(self, methods: Mapping[str, Mapping[str, Any]], starts: Path, cell: str, folder: Path) -> None:
+        name, language, seed = cell.rsplit("/", 2)
+        update = self.comparison.update(methods[name], self.params.update)
+        self.workshop.run(update, self.stream(language, int(seed)), starts / language / seed, folder)
 
     def _rows(self, role: str, languages: Sequence[str]) -> pa.Table:
         tables = []
@@ -117,11 +121,12 @@ def chosen(comparison: Comparison, part: str | None) -> tuple[dict[str, dict[str
 @path_option("--assignments")
 @path_option("--base")
 @path_option("--out")
+@processes_option
 @click.option("--part", help="Methods, languages and number of seeds to run, such as naive,ecda/sw,tr/1.")
-def main(part: str | None, out: Path, **inputs: Path) -> None:
+def main(part: str | None, out: Path, processes: int, **inputs: Path) -> None:
     """Run the comparison, or a part of it into another folder: what is finished there is finished for the whole."""
     cells = Cells(**inputs, halves=("dev", "gate"))
-    cells.run(*chosen(cells.comparison, part), out)
+    cells.run(*chosen(cells.comparison, part), out, processes)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from benchmarks.continual.run import Cells
+from benchmarks.options import processes_option
 from pipelines._stage import path_option, stage
 
 
@@ -11,11 +12,12 @@ from pipelines._stage import path_option, stage
 @path_option("--assignments")
 @path_option("--base")
 @path_option("--out")
-def main(records: Path, assignments: Path, base: Path, out: Path) -> None:
+@processes_option
+def main(records: Path, assignments: Path, base: Path, out: Path, processes: int) -> None:
     """Run every variant of ``tuning``; the gate half is not read."""
     cells = Cells(records, assignments, base, ("dev",))
     tuning = cells.comparison.tuning
-    cells.run(tuning.variants, (tuning.languages, [tuning.seed]), out)
+    cells.run(tuning.variants, (tuning.languages, [tuning.seed]), out, processes)
 
 
 if __name__ == "__main__":

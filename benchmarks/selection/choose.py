@@ -9,9 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from benchmarks.options import processes_option
 from benchmarks.reporting import code_digest
 from benchmarks.selection.measures import duplicate_share, energy_distance, held_out
-from benchmarks.selection.settings import Comparison, cells, load_comparison, processes_option
+from benchmarks.selection.settings import Comparison, cells, load_comparison
 from compass_ops.fanout import fan_out
 from compass_ops.params import load_params
 from compass_ops.seeding import generator

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from benchmarks.selection.settings import WITHOUT_BUDGET, Comparison, cells, load_comparison, processes_option
+from benchmarks.options import processes_option
+from benchmarks.selection.settings import WITHOUT_BUDGET, Comparison, cells, load_comparison
 from benchmarks.selection.train import Workshop
 from compass_ops.errors import DataFault
 from compass_ops.fanout import RECEIPT, fan_out

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any, Self
 
-import click
 from pydantic import Field, model_validator
 
 from benchmarks.reporting import load_settings
@@ -12,14 +11,6 @@ from compass_ops.selection_sections import ClusterParams, CompassPlusParams, Sam
 
 FILE = Path("comparison.yaml")
 WITHOUT_BUDGET = "all"
-
-processes_option = click.option(
-    "--processes",
-    type=click.IntRange(min=1),
-    default=1,
-    show_default=True,
-    help="How many cells are made at the same time; set OMP_NUM_THREADS to the cores of each.",
-)
 
 
 class Clustering(Section):

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.options import processes_option
 from benchmarks.selection.scores import asked_accuracy
-from benchmarks.selection.settings import Comparison, load_comparison, processes_option
+from benchmarks.selection.settings import Comparison, load_comparison
 from benchmarks.selection.train import Workshop
 from compass_ops.fanout import fan_out
 from compass_ops.params import load_params
