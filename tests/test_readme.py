@@ -63,7 +63,8 @@ def test_its_examples_validate(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("wrong", "told"), [("budget: 0", "sample.budget"), ("windows_rows: 400", "windows_rows")])
 def test_its_messages_are_those_that_come(wrong: str, told: str, tmp_path: Path) -> None:
     text = (ROOT / "params.yaml").read_text("utf-8")
-    right = {"budget: 0": r"(?<=strategy: compass_plus\n  )budget: \d+", "windows_rows: 400": r"window_rows: \d+"}[wrong]
+    budget = r"(?<=strategy: compass_plus\n  )budget: \d+"
+    right = {"budget: 0": budget, "windows_rows: 400": r"window_rows: \d+"}[wrong]
     changed, count = re.subn(right, wrong, text)
     assert count == 1
     (tmp_path / "params.yaml").write_text(changed, "utf-8")

@@ -53,8 +53,8 @@ class _Compass(click.Group):
 def main(context: click.Context, uri: str | None) -> None:
     """Look at and correct what the pipeline registered: one champion per language, and how it came to be.
 
-    A language is named by its tag, a version of it as sw/3. Commands that take several languages do all of what is
-    asked or nothing. Every command takes --json.
+    A language is named by its tag, a version of it as sw/3. Commands that decide on several languages do all of
+    what is asked or nothing. Every command takes --json.
 
     \b
     Exit codes

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from compass_ops.cli.options import language_and_version
 from compass_ops.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Project:
         fits: "Callable[[LanguageView], bool]",
         *,
         versions: bool = True,
+        once: bool = True,
     ) -> list[str]:
         """Return the languages that were named, or with ``everything`` all that fit, as written (``sw`` or ``sw/3``).
 
@@ -72,6 +74,8 @@ class Project:
         ----------
         versions : bool
             Whether a version may be named with a language.
+        once : bool
+            Whether each language may be named once only.
 
         Raises
         ------
@@ -89,7 +93,9 @@ class Project:
                 raise RegistryError("No registered language is in a state for that. `compass status` shows them.")
         if not versions and (wrong := [name for name in names if "/" in name]):
             raise click.UsageError(f"{wrong[0][:80]!r}: this command takes languages, without a version.")
-        tags = [name.partition("/")[0] for name in names]
+        tags = [language_and_version(name)[0] for name in names]
+        if not once:
+            return names
         repeated = sorted({tag for tag in tags if tags.count(tag) > 1})
         if repeated:
             raise RegistryError(f"{', '.join(repeated)}: named more than once. Name each language once.")

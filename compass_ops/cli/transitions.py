@@ -9,6 +9,7 @@ from compass_ops.cli.options import (
     all_option,
     expect_option,
     json_option,
+    language_and_version,
     languages_argument,
     print_json,
     several,
@@ -45,8 +46,8 @@ def _do(
     who, when = author(), now()
     asks = []
     for name in project.chosen(given["languages"], given["everything"], fits, versions=versions):
-        language, _, version = name.partition("/")
-        asks.append(Ask(language, kind, who, when, given["why"], version or None, given.get("expect")))
+        language, version = language_and_version(name)
+        asks.append(Ask(language, kind, who, when, given["why"], version, given.get("expect")))
     entries = transact(project.store, asks, project.policies.required_evidence if kind == "promoted" else ())
     if given["as_json"]:
         print_json([entry.as_json() | {"hash": entry.hash} for entry in entries])

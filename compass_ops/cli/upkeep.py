@@ -8,7 +8,9 @@ from compass_ops.cli.options import (
     FOUND_WRONG,
     all_option,
     json_option,
+    language_and_version,
     print_json,
+    reason,
     versions_argument,
     why_option,
 )
@@ -20,7 +22,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--repair", "mend", is_flag=True, help="Mend what was found: the history is the truth.")
-@click.option("--why", default="doctor", show_default=True, help="For the history, where a mend is written to it.")
+@click.option(
+    "--why",
+    default="doctor",
+    show_default=True,
+    callback=reason,
+    help="For the history, where a mend is written to it.",
+)
 @json_option
 @click.pass_obj
 def doctor(project: Project, mend: bool, why: str, as_json: bool) -> None:
@@ -70,25 +78,35 @@ def restore(project: Project, languages: tuple[str, ...], everything: bool, why:
       compass restore sw --why "mlflow gc took them"
       compass restore --all --why "disk replaced"
 
-    Copies are looked for in .memo, build and DVC's cache of this project. If the champion's version itself was
-    deleted (its number never comes back), the same files become a new version in Production.
+    Copies are looked for in .memo, build and DVC's cache of this project. Of several languages, those that have one
+    come back, and the others are named. If the champion's version itself was deleted (its number never comes back),
+    the same files become a new version in Production.
     """
+    from compass_ops.errors import RegistryError
     from compass_ops.registry.names import known_language
     from compass_ops.registry.restore import restore as bring_back
 
     views = project.store.read()
-    done = []
+    asked = []
     for name in project.chosen(languages, everything, lambda view: view.state.production is not None):
-        language, _, version = name.partition("/")
+        language, version = language_and_version(name)
         view = views[known_language(language, views)]
         number = version or view.state.production
         if number is None:
             raise click.UsageError(f"{language}: no version is in Production. Name one, such as {language}/3.")
-        done.append(bring_back(project.store, view, number, why))
-        if not as_json:
-            click.echo(done[-1])
+        asked.append((view, number))
+    done, lacking = [], []
+    for view, number in asked:
+        try:
+            done.append(bring_back(project.store, view, number, why))
+        except RegistryError as error:
+            lacking.append(str(error))
     if as_json:
         print_json(done)
+    elif done:
+        click.echo("\n".join(done))
+    if lacking:
+        raise RegistryError("\n".join(lacking))
 
 
 @click.command("gc")
@@ -127,7 +145,9 @@ def _tell(found: "list[Leftover]", done: bool) -> None:
 
 @click.command()
 @click.option("--yes", is_flag=True, help="Do it; without this, only show what would be archived.")
-@click.option("--why", default="removed from project.languages", show_default=True, help="For the history.")
+@click.option(
+    "--why", default="removed from project.languages", show_default=True, callback=reason, help="For the history."
+)
 @json_option
 @click.pass_obj
 def prune(project: Project, yes: bool, why: str, as_json: bool) -> None:

@@ -7,6 +7,7 @@ import click
 from compass_ops.cli.options import (
     FOUND_WRONG,
     json_option,
+    language_and_version,
     language_argument,
     print_json,
     print_table,
@@ -53,8 +54,8 @@ def show(project: Project, name: str, as_json: bool) -> None:
       compass show sw
       compass show sw/3 --json
     """
-    language, _, version = name.partition("/")
-    told = _described(project, _view(project, language), version or None)
+    language, version = language_and_version(name)
+    told = _described(project, _view(project, language), version)
     if as_json:
         print_json(told)
         return
@@ -167,7 +168,7 @@ def verify(project: Project, languages: tuple[str, ...], everything: bool, every
     """
     from compass_ops.registry.checkup import verify_versions
 
-    names = project.chosen(languages, everything, lambda _: True)
+    names = project.chosen(languages, everything, lambda _: True, once=False)
     checked = verify_versions(project.store, names, every_version=every_version)
     faults = [fault for faults in checked.values() for fault in faults]
     if as_json:

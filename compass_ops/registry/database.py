@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from compass_ops.registry.names import HISTORY, PREFIX, language_of, model_name
-from compass_ops.registry.rows import ENTRY, TAG
+from compass_ops.registry.rows import ENTRY, TAG, broken_history
 
 # Alembic's revision of MLflow 3.17; a test compares it with the one that is installed.
 KNOWN_SCHEMAS = frozenset({"dc11669786a5"})
@@ -28,6 +28,11 @@ _VERSIONS = f"""
 """
 _TAGS = f"SELECT name, version, key, value FROM model_version_tags WHERE {_CHOSEN} AND key GLOB :tags"
 _MODELS = "SELECT name FROM registered_models WHERE workspace = :workspace AND name GLOB :models"
+_OTHERS = "SELECT 1 FROM registered_models WHERE workspace != ? LIMIT 1"
+_DELETED = """
+    SELECT version FROM model_versions
+    WHERE workspace = :workspace AND name = :history AND current_stage = 'Deleted_Internal' ORDER BY version LIMIT 1
+"""
 _ALIASES = """
     SELECT name, alias, version FROM registered_model_aliases WHERE workspace = :workspace AND name GLOB :models
 """
@@ -53,6 +58,11 @@ def read_database(database: Path, language: str | None = None) -> tuple[list[Fou
     ----------
     language : str or None
         The one whose versions, aliases and entries of the history are wanted; None for all.
+
+    Raises
+    ------
+    RegistryError
+        If an entry of the history, of whatever language, was deleted.
     """
     wanted = {
         "workspace": WORKSPACE,
@@ -63,7 +73,11 @@ def read_database(database: Path, language: str | None = None) -> tuple[list[Fou
     }
     try:
         with _known(database) as connection:
-            return None if connection is None else (list(_versions(connection, wanted)), _aliases(connection, wanted))
+            if connection is None:
+                return None
+            if deleted := connection.execute(_DELETED, wanted).fetchone():
+                raise broken_history(f"entry {deleted[0]} was deleted")
+            return list(_versions(connection, wanted)), _aliases(connection, wanted)
     except sqlite3.Error:
         return None  # MLflow meets the same, and its error says more
 
@@ -86,7 +100,10 @@ def _known(database: Path) -> Iterator[sqlite3.Connection | None]:
     with closing(sqlite3.connect(f"file:{quote(str(database))}?mode=ro", WAIT_SECONDS, uri=True)) as connection:
         connection.execute("BEGIN")
         found = {revision for (revision,) in connection.execute("SELECT version_num FROM alembic_version")}
-        yield connection if len(found) == 1 and found <= KNOWN_SCHEMAS else None
+        is_known_schema = len(found) == 1 and found <= KNOWN_SCHEMAS
+        # MLflow refuses a file with models of several workspaces.
+        is_ours = is_known_schema and not connection.execute(_OTHERS, (WORKSPACE,)).fetchone()
+        yield connection if is_ours else None
 
 
 def _versions(connection: sqlite3.Connection, wanted: Mapping[str, str]) -> Iterator[Found]:

@@ -16,7 +16,8 @@ from urllib.parse import quote
 
 from compass_ops.registry.database import WAIT_SECONDS, WORKSPACE, Found
 
-ABSENT, PRESENT = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS"
+ABSENT, PRESENT, INVALID = "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "INVALID_PARAMETER_VALUE"
+_LONGEST_TAG = 100_000  # characters, in MLflow
 _NAME_FILTER = re.compile("name = '([^']+)'")
 _MODEL = "workspace = :workspace AND name = :name"
 _VERSION = f"{_MODEL} AND version = :version"
@@ -64,7 +65,10 @@ _DROP_ALIAS = f"DELETE FROM registered_model_aliases WHERE {_MODEL} AND alias = 
 
 
 class DatabaseRefusalError(Exception):
-    """What was to be written is there already, or what it belongs to is not; ``error_code`` is as MLflow's."""
+    """What was to be written is there already or too long, or what it belongs to is not there.
+
+    ``error_code`` is as MLflow's.
+    """
 
     def __init__(self, text: str, error_code: str) -> None:
         super().__init__(text)
@@ -75,8 +79,8 @@ class DatabaseRefusalError(Exception):
 class DatabaseClient:
     """Writes to an SQLite registry whose schema is known.
 
-    Every method raises ``DatabaseRefusalError`` if the model or version does not exist, or the model to be created
-    does, and ``sqlite3.Error`` if the database cannot be written; then nothing was.
+    Every method raises ``DatabaseRefusalError`` if the model or version does not exist, the model to be created does,
+    or a tag is too long, and ``sqlite3.Error`` if the database cannot be written; then nothing was.
     """
 
     database: Path
@@ -100,6 +104,7 @@ class DatabaseClient:
         self, name: str, source: str, *, tags: Mapping[str, str], description: str | None = None
     ) -> Found:
         """Add a version without a run, under the next number, and return it."""
+        _check_lengths(tags)
         values = _values(name, source=source, description=description)
         with self._transaction() as connection:
             _require(connection, _FIND_MODEL, values)
@@ -124,6 +129,7 @@ class DatabaseClient:
 
     def set_model_version_tag(self, name: str, version: str, key: str, value: str) -> None:
         """Set a version's tag."""
+        _check_lengths({key: value})
         values = _values(name, version=int(version), key=key, value=value)
         with self._transaction() as connection:
             _require(connection, _FIND_VERSION, values)
@@ -184,6 +190,12 @@ def _name_in(filter_string: str) -> str:
     if found is None:
         raise ValueError(f"{filter_string}: only name = '...' is understood")
     return found[1]
+
+
+def _check_lengths(tags: Mapping[str, str]) -> None:
+    for key, value in tags.items():
+        if len(value) > _LONGEST_TAG:
+            raise DatabaseRefusalError(f"Tag {key} has {len(value)} characters, of {_LONGEST_TAG} at most.", INVALID)
 
 
 def _require(connection: sqlite3.Connection, query: str, values: Mapping[str, object]) -> None:

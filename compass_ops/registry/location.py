@@ -74,7 +74,13 @@ def registry_location(uri: str, experiment: str) -> RegistryLocation:
     if not re.fullmatch(r"\w[\w.-]{0,99}", experiment, re.ASCII):
         raise RegistryError(f"{experiment[:80]!r} cannot name an experiment. Use letters, digits, - and _.")
     if uri.startswith(_SQLITE):
-        uri = f"{_SQLITE}{root / uri.removeprefix(_SQLITE)}"
+        path = str(root / uri.removeprefix(_SQLITE))
+        if not uri.removeprefix(_SQLITE) or path.endswith(":memory:") or set(path) & set("?%"):
+            raise RegistryError(
+                f"{uri!r} ({path}) cannot hold a registry: it must be the path of a file, without ? and %. Set "
+                "registry.uri to one such as sqlite:///mlruns/mlflow.db, in a folder whose name has neither."
+            )
+        uri = f"{_SQLITE}{path}"
     elif not uri.startswith((*_REMOTE, *_DATABASES)):
         raise RegistryError(
             f"{uri!r} cannot hold a registry. Set registry.uri or MLFLOW_TRACKING_URI to a database such as "

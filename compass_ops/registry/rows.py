@@ -9,6 +9,7 @@ from compass_ops.errors import RegistryError
 from compass_ops.registry.history import Entry, entry_from
 from compass_ops.registry.mirror import RegistryRows, Version
 from compass_ops.registry.names import HISTORY, language_of
+from compass_ops.registry.stages import PRODUCTION, STAGING
 from compass_ops.storage import value_digest
 
 TAG = "compass."
@@ -39,6 +40,8 @@ def rows_from(
             entries.extend(of_one if only is None or one.tags.get(EFFECT) != "void" else ())
         elif (language := language_of(one.name)) is not None:
             shown[language].append(_version(one))
+    if only is None and not entries:
+        _check_undecided(shown)
     return RegistryRows(entries, shown, aliases)
 
 
@@ -46,10 +49,24 @@ def _check_unbroken(numbers: Iterable[int]) -> None:
     """Raise unless a decision stands under every number: MLflow leaves none out and gives none out twice."""
     for expected, number in enumerate(sorted(numbers), 1):
         if number != expected:
-            raise RegistryError(
-                f"{HISTORY}: the history is broken before entry {number}: one was deleted. Restore the registry's "
-                "database from a backup."
-            )
+            raise broken_history(f"before entry {number} one was deleted")
+
+
+def _check_undecided(shown: Mapping[str, Sequence[Version]]) -> None:
+    """Raise if versions stand where only decisions bring them, though there is no decision at all."""
+    for language, versions in shown.items():
+        for version in versions:
+            if version.stage in (PRODUCTION, STAGING):
+                raise RegistryError(
+                    f"{HISTORY}: the history is gone, but {language}/{version.number} is in {version.stage}. Restore "
+                    "the registry's database from a backup. If nothing was ever decided with compass, bring such "
+                    "versions back to stage None in MLflow, then promote them with `compass promote`."
+                )
+
+
+def broken_history(how: str) -> RegistryError:
+    """Return the error of a history that lacks something."""
+    return RegistryError(f"{HISTORY}: the history is broken: {how}. Restore the registry's database from a backup.")
 
 
 def _version(found: Any) -> Version:

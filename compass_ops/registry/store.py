@@ -104,7 +104,9 @@ class RegistryStore:
         return {language: views.get(language, LanguageView(LanguageState(language))) for language in wanted}
 
     def _is_missing(self) -> bool:
-        return self.location.database is not None and not self.location.database.exists()
+        """Whether there is no registry yet; a file that is empty is none."""
+        database = self.location.database
+        return database is not None and (not database.exists() or not database.stat().st_size)
 
     def add_version(self, language: str, folder: Path, notes: tracking.RunNotes) -> str:
         """Register a folder made by ``versions.stage_for_registration`` and return the version's number.
@@ -135,6 +137,8 @@ class RegistryStore:
             If somebody else's entry came first; these then stay in the history without effect.
         BusyError
             If others write so much that the registry takes no entry; nothing was done.
+        RegistryError
+            If the history was lost; nothing was done. If it cannot be read back what was written; it says so.
         """
         languages = [checked_language(entry.language) for entry in entries]
         self._ensure_model(HISTORY)
@@ -142,9 +146,15 @@ class RegistryStore:
         what = f"version {entries[0].version or '-'}" if len(entries) == 1 else f"{len(entries)} languages"
         told = f"{', '.join(languages)}: {what} {entries[0].kind} by {entries[0].who}. {entries[0].why}"
         number = tracking.persist(lambda: self._write_entry(tags, told[:_LONGEST_DESCRIPTION]))
-        valid = self._has(*entries)
-        if len(entries) > 1:
-            self._settle(number, valid)
+        try:
+            valid = self._has(*entries)
+            if len(entries) > 1:
+                self._settle(number, valid)
+        except RegistryError as error:
+            raise RegistryError(
+                f"{', '.join(languages)}: entry {number} of the history was written, but not what followed ({error}). "
+                "Look with `compass history`; `compass doctor --repair` brings stages and aliases up to date."
+            ) from error
         if not valid:
             raise ConflictError(
                 f"{', '.join(languages)}: somebody else changed the registry at the same moment, and nothing was done. "
@@ -279,6 +289,9 @@ class RegistryStore:
 
     def _make_model(self, name: str) -> None:
         with tracking.mlflow_errors(self.location, f"creating {name}"):
-            if not self._deciding.search_registered_models(f"name = '{name}'", 1):
-                with tracking.made_by_another():
-                    self._deciding.create_registered_model(name)
+            if self._deciding.search_registered_models(f"name = '{name}'", 1):
+                return
+        if name == HISTORY:
+            self.read()  # raises where a history was lost: a new one would hide that
+        with tracking.mlflow_errors(self.location, f"creating {name}"), tracking.made_by_another():
+            self._deciding.create_registered_model(name)

@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 from compass_ops.errors import BusyError, RegistryError
-from compass_ops.registry.database_client import ABSENT, PRESENT, DatabaseRefusalError
+from compass_ops.registry.database_client import ABSENT, INVALID, PRESENT, DatabaseRefusalError
 from compass_ops.registry.location import RegistryLocation
 
 _FLUSH_POINTS, _FLUSH_SECONDS = 200, 5.0
@@ -38,24 +38,31 @@ _ENVIRONMENT = MappingProxyType(
 )
 # A server that cannot be reached is named within half a minute.
 _PATIENCE = MappingProxyType({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"})
+# MLflow reads them when it is loaded, and whoever loads it in this package has come through this door.
+os.environ.update({**_PATIENCE, **os.environ, **_ENVIRONMENT})
 _REMEDIES = MappingProxyType(
     {
         ABSENT: "It may have been deleted; `compass status` shows what there is.",
+        INVALID: "Shorten it.",
         "PERMISSION_DENIED": "Ask the server's administrator for the permission.",
         "UNAUTHENTICATED": "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
     }
 )
+_DAMAGED = "The file is damaged or no registry: look where registry.uri points, or restore it from a backup."
 # Parts of messages that have no error code of their own, and what to do about them.
 _TOLD_REMEDIES = MappingProxyType(
     {
         "readonly database": "Its files cannot be written here: fix their permissions, or work where they can.",
+        "malformed": _DAMAGED,
+        "not a database": _DAMAGED,
+        "no such table": _DAMAGED,
         "schema": "The database belongs to another version of MLflow: install that one, or see `mlflow db upgrade`.",
         "failed with error code 401": _REMEDIES["UNAUTHENTICATED"],
         "failed with error code 403": _REMEDIES["PERMISSION_DENIED"],
     }
 )
 _BUSY = ("Giving up after", "database is locked", "could not serialize", "deadlock detected")
-_TRIES, _FIRST_PAUSE_SECONDS = 8, 0.04
+_PATIENCE_SECONDS, _FIRST_PAUSE_SECONDS = 15.0, 0.04
 _Result = TypeVar("_Result")
 _REMEDY = "Check that the database or server can be reached and written, then rerun; what is done stays done."
 
@@ -76,7 +83,6 @@ def available() -> bool:
 
 def open_client(location: RegistryLocation) -> Any:
     """Open an ``MlflowClient``, creating the database's folder; ``RegistryError`` if that fails."""
-    os.environ.update({**_PATIENCE, **os.environ, **_ENVIRONMENT})
     if location.database is not None:
         _writable_folder(location)
     with warnings.catch_warnings(), mlflow_errors(location, "opening the registry"):
@@ -132,17 +138,21 @@ def _kind(code: str, text: str) -> type[RegistryError]:
 
 
 def persist(action: Callable[[], _Result]) -> _Result:
-    """Call ``action`` until the registry is no longer busy; ``BusyError`` after some ten seconds.
+    """Call ``action`` until the registry is no longer busy; ``BusyError`` from the first call that ends too late.
 
-    For actions that may be repeated: a reader, a write that gives the same result twice.
+    For actions that may be repeated: a reader, a write that gives the same result twice. A call waits up to 20 s for
+    a lock of SQLite by itself, and none begins more than 15 s after the first.
     """
-    for attempt in range(_TRIES):
+    begun, pause = time.monotonic(), _FIRST_PAUSE_SECONDS
+    while True:
         try:
             return action()
         except BusyError:
             spread = 0.5 + time.monotonic_ns() % 1000 / 1000  # so that those who met once do not meet again
-            time.sleep(_FIRST_PAUSE_SECONDS * 2**attempt * spread)
-    return action()
+            if time.monotonic() - begun + pause * spread > _PATIENCE_SECONDS:
+                raise
+            time.sleep(pause * spread)
+            pause *= 2
 
 
 def made_by_another() -> AbstractContextManager[None]:

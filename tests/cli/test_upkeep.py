@@ -51,6 +51,22 @@ def test_files_are_restored_by_command(compass: Compass, store: RegistryStore, d
     assert compass("verify", "sw").exit_code == 0
 
 
+def test_of_several_languages_those_with_a_copy_come_back_and_the_others_are_named(
+    compass: Compass, store: RegistryStore, decisions: Decisions
+) -> None:
+    promote(store, decisions, "sw", 1)
+    copied(store)
+    promote(store, decisions, "tr", 1)
+    for language in ("sw", "tr"):
+        (files_of(store, language, "1") / "reference" / "histogram.json").write_text("{}")
+    result = compass("restore", "--all", "--why", "x")
+    assert result.exit_code == 1
+    assert "sw: the files of version 1 are back" in result.output
+    assert "tr: no copy of version 1 is left" in result.output
+    assert compass("verify", "sw", "tr").exit_code == 4
+    assert compass("verify", "sw", "sw/1").exit_code == 0
+
+
 def test_collecting_shows_first_and_deletes_on_demand(
     compass: Compass, store: RegistryStore, decisions: Decisions
 ) -> None:

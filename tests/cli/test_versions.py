@@ -57,7 +57,7 @@ def test_an_altered_history_is_an_error_everywhere(compass: Compass, two: list[s
     open_client(store.location).delete_model_version("compass-history", "1")
     for arguments in (["status"], ["history", "sw"], ["verify", "--all"], ["release", "sw"]):
         result = compass(*arguments)
-        assert (result.exit_code, "the history is broken before entry 2" in result.output) == (1, True)
+        assert (result.exit_code, "the history is broken" in result.output) == (1, True)
 
 
 @pytest.mark.parametrize("arguments", [["show", "swa"], ["history", "swa"], ["diff", "swa", "1", "2"]])

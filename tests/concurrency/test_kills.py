@@ -2,14 +2,17 @@
 
 import shutil
 import signal
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from compass_ops.registry import database_client
 from compass_ops.registry.checkup import examine, repair
 from compass_ops.registry.location import now
 from compass_ops.registry.mirror import corrections, outside
@@ -53,6 +56,36 @@ def killed_before(number: int, work: Callable[[], None]) -> bool:
             upload(client, run_id, folder, path)
 
         MlflowClient.log_artifacts = in_two_steps
+        work()
+
+    code = ended(start(doomed))
+    assert code in (0, -signal.SIGKILL)
+    return code != 0
+
+
+def killed_at_statement(number: int, work: Callable[[], None]) -> bool:
+    """Do ``work`` in a process that is killed before its SQL statement or commit ``number``; False if it made fewer."""
+
+    def doomed() -> None:
+        done = 0
+
+        class Counting(sqlite3.Connection):
+            def count(self) -> None:
+                nonlocal done
+                if done == number:
+                    kill_myself()
+                done += 1
+
+            def execute(self, *arguments: Any) -> sqlite3.Cursor:
+                self.count()
+                return super().execute(*arguments)
+
+            def __exit__(self, *arguments: Any) -> Any:
+                self.count()
+                return super().__exit__(*arguments)
+
+        connect = partial(sqlite3.connect, factory=Counting)
+        vars(database_client)["sqlite3"] = SimpleNamespace(connect=connect)
         work()
 
     code = ended(start(doomed))
@@ -152,3 +185,24 @@ def test_a_rollback_of_several_languages_survives_a_kill_at_every_write(anew: Ca
             break
         kills += 1
     assert kills == 8  # entries, their effect, claim, two stages and two aliases, claim given back
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("on_file")
+def test_a_rollback_survives_a_kill_within_every_transaction(anew: Callable[[str], RegistryStore]) -> None:
+    """What SQLite's journal undoes is as if it had not begun, for readers that may write and for the doctor."""
+    kills = 0
+    while True:
+        crashed = anew(f"cut{kills}")
+
+        def roll_back(at: RegistryStore = crashed) -> None:
+            transact(at, [Ask(language, "rolled back", "ann", now(), "x") for language in ("sw", "tr")])
+
+        was_killed = killed_at_statement(kills, roll_back)
+        views = RegistryStore(crashed.location).read()
+        assert len({view.state.production for view in views.values()}) == 1
+        assert_agreed(crashed, {"sw": {"1", "2"}, "tr": {"1", "2"}})
+        if not was_killed:
+            break
+        kills += 1
+    assert kills > 40

@@ -12,7 +12,7 @@ import pytest
 
 from compass_ops.errors import RegistryError
 from compass_ops.registry import store as store_module
-from compass_ops.registry.database import KNOWN_SCHEMAS, read_database
+from compass_ops.registry.database import KNOWN_SCHEMAS, is_known, read_database
 from compass_ops.registry.rows import rows_from
 from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.store import RegistryStore
@@ -132,6 +132,30 @@ def test_whatever_others_write_is_seen(
     assert after != before
 
 
+def test_a_deleted_entry_stops_every_reader_and_every_decision(store: RegistryStore, decisions: Decisions) -> None:
+    """Also that of another language, and the newest one, which no other names yet."""
+    promote(store, decisions, "sw", 1)
+    promote(store, decisions, "tr", 1)
+    open_client(store.location).delete_model_version("compass-history", "2")
+    for look in (lambda: store.read(), lambda: store.read_language("sw"), lambda: ask(store, "held", "sw", "x")):
+        with pytest.raises(RegistryError, match="history is broken: entry 2 was deleted"):
+            look()
+
+
+def test_a_file_with_another_workspace_is_left_to_mlflow_which_refuses_it(store: RegistryStore) -> None:
+    with sqlite3.connect(database_of(store)) as connection:
+        connection.execute("INSERT INTO registered_models (name, workspace) VALUES ('x', 'team-a')")
+    connection.close()
+    assert not is_known(database_of(store))
+
+
+def test_an_empty_file_is_no_registry_yet_and_looking_does_not_make_one(store: RegistryStore) -> None:
+    database_of(store).write_bytes(b"")
+    assert store.read() == {}
+    assert store.read_language("sw").versions == {}
+    assert database_of(store).read_bytes() == b""
+
+
 def test_a_decision_is_seen_at_once(store: RegistryStore, decisions: Decisions) -> None:
     promote(store, decisions, "sw", 1)
     assert store.read()["sw"].state.hold is None
@@ -143,7 +167,7 @@ def test_a_broken_history_is_refused(store: RegistryStore, decisions: Decisions)
     promote(store, decisions, "sw", 1)
     promote(store, decisions, "sw", 2)
     open_client(store.location).delete_model_version("compass-history", "1")
-    with pytest.raises(RegistryError, match="history is broken before entry 2"):
+    with pytest.raises(RegistryError, match="the history is broken: entry 1 was deleted"):
         RegistryStore(store.location).read()
 
 

@@ -43,7 +43,18 @@ def test_the_environment_overrides_params(project: Path, monkeypatch: pytest.Mon
     assert location.shown == "https://***@mlflow.example.org"
 
 
-@pytest.mark.parametrize("uri", ["mlruns", "file:///tmp/mlruns", "ftp://x"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "mlruns",
+        "file:///tmp/mlruns",
+        "ftp://x",
+        "sqlite:///",
+        "sqlite:///:memory:",
+        "sqlite:///mlruns/mlflow.db?timeout=5",
+        "sqlite:///a%41/mlflow.db",
+    ],
+)
 def test_a_uri_that_cannot_hold_a_registry_is_refused(project: Path, uri: str) -> None:
     with pytest.raises(RegistryError, match="cannot hold a registry"):
         registry_location(uri, "compass")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compass_ops.errors import ConflictError, ModelError, RegistryError
+from compass_ops.errors import BusyError, ConflictError, ModelError, RegistryError
 from compass_ops.registry.history import Entry
 from compass_ops.registry.location import now
 from compass_ops.registry.store import RegistryStore
@@ -192,3 +192,20 @@ def test_a_manifest_of_a_newer_schema_asks_for_an_upgrade(store: RegistryStore, 
     write_json(files_of(store, "sw", "1") / "manifest.json", {"schema": 2})
     with pytest.raises(RegistryError, match=r"is not a manifest of schema 1. Upgrade compass_ops"):
         ask(store, "rolled back", "sw")
+
+
+def test_a_decision_that_cannot_be_read_back_is_not_called_undone(
+    store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(store, decisions, "sw", 1)
+
+    def unreadable(*_: object) -> bool:
+        raise BusyError("reading versions failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RegistryStore, "_has", unreadable)
+        with pytest.raises(RegistryError, match=r"sw: entry 2 of the history was written, .*compass history"):
+            ask(store, "held", "sw", "wait")
+    hold = store.read_language("sw").state.hold
+    assert hold is not None
+    assert hold.why == "wait"

@@ -1,0 +1,11 @@
+"""What is printed fits into its line, whatever the registry holds."""
+
+import pytest
+
+from compass_ops.cli.options import print_table
+
+
+def test_a_cell_neither_breaks_its_line_nor_widens_every_other(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("who", "why"), [{"who": "ann\nbob", "why": "red \x1b[31m"}, {"who": None, "why": "x" * 1000}])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == ["who      why", "ann bob  red  [31m", f"-        {'x' * 197}..."]
