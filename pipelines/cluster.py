@@ -9,7 +9,8 @@ import numpy as np
 from compass_ops.params import load_params
 from compass_ops.seeding import generator
 from compass_ops.selection.cluster import assign, fit_centroids, health
-from compass_ops.storage import fresh_folder, read_array, write_array, write_json
+from compass_ops.selection.vectors import read_means, read_vectors
+from compass_ops.storage import fresh_folder, write_array, write_json
 from pipelines._stage import path_option, stage
 
 
@@ -18,17 +19,18 @@ from pipelines._stage import path_option, stage
 @path_option("--out")
 def main(vectors: Path, out: Path) -> None:
     """Fit on the pool alone, so that one language's own data or target moves no other language's clusters."""
-    params = load_params()
-    files = sorted((vectors / "auxiliary").glob("*.npy"))
-    pool = np.concatenate([read_array(file, mapped=True) for file in files])
+    params, means = load_params(), read_means(vectors)
+    names = sorted(folder.name for folder in (vectors / "auxiliary").iterdir())
+    parts = [read_vectors(vectors, "auxiliary", name, means) for name in names]
+    pool, languages = np.concatenate(parts), np.repeat(names, [len(part) for part in parts])
     rng = generator(params.project.seed, "cluster")
     centroids = fit_centroids(pool, params.cluster, rng)
-    languages = np.concatenate([np.full(len(read_array(file, mapped=True)), file.stem) for file in files])
     with fresh_folder(out) as aside:
         write_array(aside / "centroids.npy", centroids)
-        for file in sorted(vectors.glob("*/*.npy")):
-            clusters = assign(read_array(file, mapped=True), centroids)
-            write_array(aside / "assignments" / file.parent.name / file.name, clusters)
+        for folder in sorted(vectors.glob("*/*/")):
+            role, language = folder.parent.name, folder.name
+            clusters = assign(read_vectors(vectors, role, language, means), centroids)
+            write_array(aside / "assignments" / role / f"{language}.npy", clusters)
         found = health(pool, centroids, languages, rng)
         write_json(aside / "health.json", asdict(found))
     for warning in found.warnings:

@@ -28,14 +28,14 @@ def main(out: Path, **paths: Path) -> None:
     from compass_ops.selection.embed import embed_texts, load_embedder
 
     params, pins = load_params(), read_json(paths["base"])
-    entry, embed = entry_from(pins["embedder"]), params.embed
+    entry, prefix, rows = entry_from(pins["embedder"]), params.embed.prefix, params.embed.batch_rows
     model = load_embedder(entry, Path.cwd())
     score = ScoreSettings(params.base.separator, params.base.max_tokens, params.evaluate.batch_tokens)
     scorer = Scorer(entry_from(pins["model"]), Path.cwd(), score, MEMO)
     drift, report = DriftSettings(**params.drift.model_dump(exclude={"harm"})), params.report
     watch(
         paths,
-        Embedding(entry.digest, lambda texts: embed_texts(model, texts, embed.prefix, embed.batch_rows), embed.centred),
+        Embedding(entry.digest, prefix, lambda texts: embed_texts(model, texts, prefix, rows)),
         Prober(scorer, paths["records"], paths["vectors"], HarmSettings(**params.drift.harm.model_dump())),
         WatchSettings(drift, report.html_limit, report.examples, params.project.seed),
         out,

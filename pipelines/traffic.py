@@ -39,11 +39,9 @@ def _embedding(params: Params, embedder: Path) -> "Embedding":
     from compass_ops.monitoring.windows import Embedding
     from compass_ops.selection.embed import embed_texts, load_embedder
 
-    entry, embed = entry_from(read_json(embedder)["embedder"]), params.embed
+    entry, prefix, rows = entry_from(read_json(embedder)["embedder"]), params.embed.prefix, params.embed.batch_rows
     model = load_embedder(entry, Path.cwd())
-    return Embedding(
-        entry.digest, lambda texts: embed_texts(model, texts, embed.prefix, embed.batch_rows), embed.centred
-    )
+    return Embedding(entry.digest, prefix, lambda texts: embed_texts(model, texts, prefix, rows))
 
 
 def _traffic(params: Params) -> Traffic:

@@ -8,6 +8,7 @@ from compass_ops.fanout import RECEIPT, fan_out
 from compass_ops.model_files import entry_from
 from compass_ops.params import load_params
 from compass_ops.seeding import derived_seed
+from compass_ops.selection.vectors import MEANS_FILE, read_means, read_vectors, vectors_file
 from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest, write_bytes, write_json
 from pipelines._stage import MEMO, path_option, stage
 
@@ -31,7 +32,7 @@ def main(subsets: Path, records: Path, vectors: Path, clusters: Path, base: Path
     from compass_ops.training.version import Origin
 
     params = load_params()
-    pins = read_json(base)
+    pins, means = read_json(base), read_means(vectors)
     model, tokenizer = load_base(entry_from(pins["model"]), Path.cwd())
     loaded = Base(model, tokenizer, params.base)
     location = registry_location(params.registry.uri, params.registry.experiment)
@@ -42,14 +43,15 @@ def main(subsets: Path, records: Path, vectors: Path, clusters: Path, base: Path
         subset, version = subsets / language / "subset.parquet", folder / "version"
         seed = derived_seed(params.project.seed, "train", language)
         notes = RunNotes({"stage": "train", **params.train.model_dump()}, {"compass.language": language})
-        target = Path("target") / f"{language}.npy"
-        asked = read_array(vectors / target), read_array(clusters / "assignments" / target)
+        asked = read_vectors(vectors, "target", language, means)
+        assigned = read_array(clusters / "assignments" / "target" / f"{language}.npy")
         traits = text_traits(read_table(records / "target" / f"{language}.parquet").column("prompt").to_pylist())
         sessions = session_numbers([None] * traits.num_rows)
-        space = read_array(clusters / "centroids.npy"), read_array(vectors / f"mean.{language}.npy")
-        reference = Reference(*asked, *space, traits, sessions)
+        centroids = read_array(clusters / "centroids.npy")
+        reference = Reference(asked, assigned, centroids, means, traits, sessions)
         text = {"separator": params.base.separator, "max_tokens": params.base.max_tokens}
-        origin = Origin(language, pins["model"], pins["embedder"], None, None, tree_digest(subset), text)
+        embedder = pins["embedder"] | {"prefix": params.embed.prefix}
+        origin = Origin(language, pins["model"], embedder, None, None, tree_digest(subset), text)
         try:
             with training_run(location, f"train {language}", notes) as run:
                 rows = read_table(subset)
@@ -60,7 +62,7 @@ def main(subsets: Path, records: Path, vectors: Path, clusters: Path, base: Path
         write_json(folder / "curve.json", [{"step": point.step, "loss": point.loss} for point in curve])
 
     shared = [pins, params.base.separator, params.base.max_tokens, params.train.model_dump(), params.project.seed]
-    shared.append(tree_digest(clusters / "centroids.npy"))
+    shared += [params.embed.prefix, tree_digest(clusters / "centroids.npy"), tree_digest(vectors / MEANS_FILE)]
     inputs = {
         language: value_digest([_private((subsets, records, vectors, clusters), language), shared])
         for language in params.project.languages
@@ -78,9 +80,8 @@ def _write_curves(out: Path) -> None:
 
 def _private(folders: tuple[Path, Path, Path, Path], language: str) -> list[str]:
     subsets, records, vectors, clusters = folders
-    target = Path("target") / f"{language}.npy"
-    files = [subsets / language / "subset.parquet", records / target.with_suffix(".parquet"), vectors / target]
-    files += [clusters / "assignments" / target, vectors / f"mean.{language}.npy"]
+    files = [subsets / language / "subset.parquet", records / "target" / f"{language}.parquet"]
+    files += [vectors_file(vectors, "target", language), clusters / "assignments" / "target" / f"{language}.npy"]
     return [tree_digest(path) if path.exists() else "none" for path in files]
 
 

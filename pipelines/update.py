@@ -7,6 +7,7 @@ from compass_ops.fanout import fan_out
 from compass_ops.model_files import entry_from
 from compass_ops.monitoring.action import CANDIDATE
 from compass_ops.params import load_params
+from compass_ops.selection.vectors import vectors_file
 from compass_ops.storage import fresh_folder, read_json, tree_digest, value_digest, write_json
 from pipelines._stage import MEMO, path_option, stage
 
@@ -56,10 +57,11 @@ def main(**paths: Path) -> None:
 def _inputs(language: str, window: str, paths: dict[str, Path]) -> list[str]:
     records, vectors = paths["records"], paths["vectors"]
     own = [records / half / f"{language}.parquet" for half in ("dev", "gate")]
-    own += [vectors / half / f"{language}.npy" for half in ("dev", "gate")]
+    own += [vectors_file(vectors, half, language) for half in ("dev", "gate")]
     shared = [records / "auxiliary", vectors / "auxiliary", paths["base"]]
-    window_file = paths["windows"] / window / f"{language}.parquet"
-    return [tree_digest(path) for path in (*own, *shared, window_file, paths["production"] / language)]
+    rows = paths["windows"] / window / f"{language}.parquet"
+    kept = [file for file in (rows, rows.with_suffix(".npy")) if file.exists()]  # vectors in place of text
+    return [tree_digest(path) for path in (*own, *shared, *kept, paths["production"] / language)]
 
 
 def _updater(paths: dict[str, Path]) -> "Updater":
@@ -71,15 +73,13 @@ def _updater(paths: dict[str, Path]) -> "Updater":
 
     params, pins, root = load_params(), read_json(paths["base"]), Path.cwd()
     score = ScoreSettings(params.base.separator, params.base.max_tokens, params.evaluate.batch_tokens)
-    entry, embed = entry_from(pins["embedder"]), params.embed
+    entry, prefix, rows = entry_from(pins["embedder"]), params.embed.prefix, params.embed.batch_rows
     embedder = load_embedder(entry, root)
     return Updater(
         params,
         pins,
         Scorer(entry_from(pins["model"]), root, score, MEMO),
-        Embedding(
-            entry.digest, lambda texts: embed_texts(embedder, texts, embed.prefix, embed.batch_rows), embed.centred
-        ),
+        Embedding(entry.digest, prefix, lambda texts: embed_texts(embedder, texts, prefix, rows)),
         paths["records"],
         paths["vectors"],
     )

@@ -19,7 +19,8 @@ from compass_ops.seeding import generator
 from compass_ops.selection.choose import choose, plan_record, with_reasons
 from compass_ops.selection.problem import Items
 from compass_ops.selection.subset import SelectionFiles
-from compass_ops.storage import read_array, value_digest, write_json, write_table
+from compass_ops.selection.vectors import read_vectors
+from compass_ops.storage import value_digest, write_json, write_table
 from pipelines._stage import MEMO, path_option, stage
 
 FORMAT = 1
@@ -54,7 +55,8 @@ class Chooser:
     @cached_property
     def pool_vectors(self) -> NDArray[np.float32]:
         """The embedder's vectors of the pool, in the order of its rows."""
-        return np.concatenate([read_array(file) for file in sorted((self.vectors / "auxiliary").glob("*.npy"))])
+        names = sorted(folder.name for folder in (self.vectors / "auxiliary").iterdir())
+        return np.concatenate([read_vectors(self.vectors, "auxiliary", name, {}) for name in names])
 
     def files_of(self, name: str) -> SelectionFiles:
         """Return the files that a variant chooses from."""
@@ -89,9 +91,9 @@ class Chooser:
 
     def _measures(self, language: str, unseen: NDArray[np.bool_], rows: NDArray[np.int64]) -> dict[str, float]:
         """Measure what would be trained on against the prompts that no strategy saw."""
-        asked = read_array(self.vectors / "target" / f"{language}.npy")[unseen]
+        asked = read_vectors(self.vectors, "target", language, {})[unseen]
         chosen = self.pool_vectors[rows]
-        trained = np.concatenate([read_array(self.vectors / "own" / f"{language}.npy"), chosen])
+        trained = np.concatenate([read_vectors(self.vectors, "own", language, {}), chosen])
         return {"energy_distance": energy_distance(trained, asked), "duplicates": duplicate_share(chosen)}
 
 

@@ -8,9 +8,10 @@ import numpy as np
 from benchmarks.selection.settings import Clustering, load_comparison
 from compass_ops.params import load_params
 from compass_ops.seeding import generator
-from compass_ops.selection.centring import centred, language_means
+from compass_ops.selection.centring import language_means
 from compass_ops.selection.cluster import assign, fit_centroids, health
-from compass_ops.storage import fresh_folder, read_array, write_array, write_json
+from compass_ops.selection.vectors import read_vectors, vectors_file
+from compass_ops.storage import fresh_folder, write_array, write_json
 from pipelines._stage import path_option, stage
 
 
@@ -26,19 +27,21 @@ def main(vectors: Path, out: Path) -> None:
 
 
 def _write(vectors: Path, settings: Clustering, rng: np.random.Generator, out: Path) -> None:
-    pool = {file.stem: read_array(file) for file in sorted((vectors / "auxiliary").glob("*.npy"))}
-    files = sorted(vectors.glob("*/*.npy"))
-    means = language_means(pool, {file.stem for file in files})
-    for file in files:
-        raw = read_array(file)
-        moved = centred(raw, means[file.stem]) if settings.centred else raw
-        write_array(out / "vectors" / file.parent.name / file.name, moved)
-    joined = np.concatenate([read_array(out / "vectors" / "auxiliary" / f"{name}.npy") for name in pool])
+    names = sorted(folder.name for folder in (vectors / "auxiliary").iterdir())
+    raw = {name: read_vectors(vectors, "auxiliary", name, {}) for name in names}
+    means = language_means(raw) if settings.centred else {}
+    for folder in sorted(vectors.glob("*/*/")):
+        role, language = folder.parent.name, folder.name
+        moved = read_vectors(vectors, role, language, means)
+        write_array(vectors_file(out / "vectors", role, language), moved)
+    joined = np.concatenate([read_vectors(out / "vectors", "auxiliary", name, {}) for name in names])
     centroids = fit_centroids(joined, settings.method, rng)
     write_array(out / "centroids.npy", centroids)
-    for file in sorted((out / "vectors").glob("*/*.npy")):
-        write_array(out / "assignments" / file.parent.name / file.name, assign(read_array(file), centroids))
-    languages = np.concatenate([np.full(len(own), name) for name, own in pool.items()])
+    for folder in sorted((out / "vectors").glob("*/*/")):
+        role, language = folder.parent.name, folder.name
+        clusters = assign(read_vectors(out / "vectors", role, language, {}), centroids)
+        write_array(out / "assignments" / role / f"{language}.npy", clusters)
+    languages = np.repeat(names, [len(raw[name]) for name in names])
     write_json(out / "health.json", asdict(health(joined, centroids, languages, rng)))
 
 

@@ -117,7 +117,7 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
     StorageError
         If the disk fails; what was in ``out`` stays.
     SourceError
-        After writing, if no target language has all it needs.
+        After writing, if no target language has all it needs, or there is no auxiliary row.
     """
     with fresh_folder(out) as aside:
         for (role, language), table in corpus.tables.items():
@@ -130,6 +130,11 @@ def write_corpus(corpus: Corpus, out: Path) -> None:
         raise SourceError(
             f"no target language can go on:\n{reasons}\nCorrect ingest.sources; {out}/rejects.parquet has every "
             "rejected row with its reason."
+        )
+    if not any(role == "auxiliary" for role, _ in corpus.tables):
+        raise SourceError(
+            f"no auxiliary row is left: there is nothing to choose from. Correct ingest.sources; {out}/rejects.parquet "
+            "has every rejected row with its reason."
         )
 
 

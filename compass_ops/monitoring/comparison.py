@@ -17,10 +17,12 @@ from compass_ops.monitoring.measures import Sample, fit_lens, measure
 from compass_ops.monitoring.verdict import Judged
 from compass_ops.monitoring.windows import Embedding, Window, read_window
 from compass_ops.seeding import generator
+from compass_ops.selection.centring import centred
 from compass_ops.selection.cluster import assign
+from compass_ops.selection.vectors import read_means
 from compass_ops.storage import read_array, read_table, tree_digest
 
-REFERENCE_FILES = ("centroids.npy", "mean.npy", "fitting.npy", "vectors.npy", "rows.parquet")
+REFERENCE_FILES = ("centroids.npy", "fitting.npy", "vectors.npy", "rows.parquet")
 _LONGEST_EXAMPLE = 160
 
 
@@ -86,6 +88,14 @@ def see(production: Production, files: Sequence[Path], embedding: Embedding, wat
             "cannot be compared. Restore the embedder (section base of params.yaml), or promote a version made with "
             "the new one.",
         )
+    prefix = production.manifest["embedder"].get("prefix", embedding.prefix)  # versions made before do not say
+    if prefix != embedding.prefix:
+        raise DataFault(
+            language,
+            f"Production version {production.version} was made with embed.prefix {prefix!r}, it is "
+            f"{embedding.prefix!r} now: windows cannot be compared with it. Set it back, or promote a version made "
+            "with the new one.",
+        )
     missing = [name for name in REFERENCE_FILES if not (folder / "reference" / name).exists()]
     if missing:
         raise DataFault(
@@ -93,17 +103,9 @@ def see(production: Production, files: Sequence[Path], embedding: Embedding, wat
             f"the Production version holds no reference ({', '.join(missing)}) to compare with. "
             "Promote a version trained by this project.",
         )
-    mean = read_array(folder / "reference" / "mean.npy")
-    if bool(mean.any()) != embedding.centred:
-        made = "true" if mean.any() else "false"
-        raise DataFault(
-            language,
-            f"Production version {production.version} was made with embed.centred: {made}, which has changed: windows "
-            "cannot be compared with it. Set it back, or promote a version made with the new setting.",
-        )
     found: list[Seen] = []
     for file in files:
-        found.append(_seen(production, read_window(language, file, embedding, mean), embedding, watched))
+        found.append(_seen(production, read_window(language, file, embedding), embedding, watched))
         if found[-1].adopted:
             break
     return found
@@ -113,9 +115,14 @@ def _seen(production: Production, window: Window, embedding: Embedding, watched:
     language, folder = production.language, production.folder / "reference"
     centroids, vectors = read_array(folder / "centroids.npy"), read_array(folder / "vectors.npy")
     rows = read_table(folder / "rows.parquet")
+    if window.vectors.shape[1] != centroids.shape[1]:
+        raise DataFault(
+            language, f"its window has vectors of length {window.vectors.shape[1]}, its reference {centroids.shape[1]}."
+        )
+    asked = centred(window.vectors, read_means(folder), language)
     samples = (
         Sample(vectors, _scripts(rows), rows.column("session").to_numpy()),
-        Sample(window.vectors, _scripts(window.table), window.sessions()),
+        Sample(asked, _scripts(window.table), window.sessions()),
     )
     clusters = [assign(sample.vectors, centroids) for sample in samples]
     counts = [np.bincount(own, minlength=len(centroids)).astype(np.int64) for own in clusters]
@@ -130,7 +137,7 @@ def _seen(production: Production, window: Window, embedding: Embedding, watched:
         embedder_digest=embedding.digest,
     )
     compared = _compared(judged, samples, (folder, centroids), histograms, (watched, adopted))
-    nearness = (window.vectors * centroids[clusters[1]]).sum(axis=1)
+    nearness = (asked * centroids[clusters[1]]).sum(axis=1)
     moved = moved_clusters(histograms, watched.drift.moved_clusters)
     examples = {
         move.cluster: _examples(

@@ -17,6 +17,7 @@ from compass_ops.monitoring.comparison import Seen
 from compass_ops.monitoring.harm import Harm, HarmSettings, Losses, measure_harm
 from compass_ops.monitoring.verdict import Verdict
 from compass_ops.selection.cluster import assign
+from compass_ops.selection.vectors import read_means, read_vectors
 from compass_ops.storage import read_array, read_table
 
 
@@ -96,8 +97,9 @@ class Prober:
         if not file.exists():
             return None
         records = read_table(file)
-        centroids = read_array(version.folder / "reference" / "centroids.npy")
-        clusters = assign(read_array(self.vectors / "dev" / f"{language}.npy"), centroids)
+        folder = version.folder / "reference"
+        vectors = read_vectors(self.vectors, "dev", language, read_means(folder))
+        clusters = assign(vectors, read_array(folder / "centroids.npy"))
         labelled = np.flatnonzero(pc.is_valid(records["answer"]).to_numpy())
         if not len(labelled):
             return None

@@ -135,7 +135,7 @@ def write_traffic(traffic: Traffic, out: Path, embedding: Embedding | None = Non
                 write_table(file, table if embedding is None else _without_text(table))
         write_json(aside / WINDOWS_FILE, sorted(traffic.windows))
         if embedding is not None:
-            write_json(aside / EMBEDDER_FILE, {"digest": embedding.digest})
+            write_json(aside / EMBEDDER_FILE, {"digest": embedding.digest, "prefix": embedding.prefix})
         rejects = [asdict(reject) if embedding is None else _bare(reject) for reject in traffic.rejects]
         write_table(aside / REJECTS_FILE, pa.Table.from_pylist(rejects, schema=_REJECT_SCHEMA))
 

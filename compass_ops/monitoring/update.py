@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from compass_ops.corpus.traits import TRAITS
@@ -20,10 +19,12 @@ from compass_ops.evaluation.scorer import Scorer, Version, read_version
 from compass_ops.monitoring.windows import Embedding, read_window
 from compass_ops.params import Params
 from compass_ops.seeding import derived_seed, generator
+from compass_ops.selection.centring import centred
 from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of, with_reasons
 from compass_ops.selection.cluster import assign
 from compass_ops.selection.problem import Held, Pool, Problem
 from compass_ops.selection.subset import Costs, row_costs, with_distances
+from compass_ops.selection.vectors import read_means, read_vectors
 from compass_ops.storage import file_digest, read_array, read_table, write_json, write_table
 from compass_ops.training.adapt import (
     ANCHORS,
@@ -108,7 +109,7 @@ class Updater:
         origin = Origin(
             drifted.language,
             self.pins["model"],
-            self.pins["embedder"],
+            {**self.pins["embedder"], "prefix": self.embedding.prefix},
             parent.digest,
             drifted.window,
             file_digest(version / SUBSET),
@@ -120,17 +121,19 @@ class Updater:
 
     def _reference(self, drifted: Drifted) -> tuple[Reference, pa.Table]:
         """Return the window as the new version's reference, under the parent's centroids, and its rows."""
-        centroids, mean = (read_array(drifted.parent / "reference" / name) for name in ("centroids.npy", "mean.npy"))
-        window = read_window(drifted.language, drifted.prompts, self.embedding, mean)
-        clusters, traits = assign(window.vectors, centroids), window.table.select(TRAITS.names)
-        return Reference(window.vectors, clusters, centroids, mean, traits, window.sessions()), window.table
+        folder = drifted.parent / "reference"
+        centroids, means = read_array(folder / "centroids.npy"), read_means(folder)
+        window = read_window(drifted.language, drifted.prompts, self.embedding)
+        vectors = centred(window.vectors, means, drifted.language)
+        clusters, traits = assign(vectors, centroids), window.table.select(TRAITS.names)
+        return Reference(vectors, clusters, centroids, means, traits, window.sessions()), window.table
 
     def _subset(self, drifted: Drifted, reference: Reference, window: pa.Table, folder: Path) -> pa.Table:
         """Select again with the window as target; what the parent was trained on is held. Feedback comes first."""
         settings, costs = self.params.sample, self._costs()
         held = [read_table(drifted.parent / name) for name in (SUBSET, ANCHORS)]
         own = [table.select(["prompt", "completion", "cluster"]) for table in held]
-        table, pool = self._pool(drifted.language, reference.centroids, costs)
+        table, pool = self._pool(drifted.language, reference, costs)
         asked = Rows(window, reference.clusters)
         problem = Problem(
             language=drifted.language,
@@ -157,10 +160,11 @@ class Updater:
         _, tokenizer = self.scorer.loaded
         return token_costs(tokenizer, self.params.base.separator, self.params.base.max_tokens)
 
-    def _pool(self, language: str, centroids: NDArray[np.float32], costs: Costs) -> tuple[pa.Table, Pool]:
+    def _pool(self, language: str, reference: Reference, costs: Costs) -> tuple[pa.Table, Pool]:
         files = [file for file in sorted((self.records / "auxiliary").glob("*.parquet")) if file.stem != language]
-        vectors = np.concatenate([read_array(self.vectors / "auxiliary" / f"{file.stem}.npy") for file in files])
-        rows = Rows(pa.concat_tables([read_table(file) for file in files]), assign(vectors, centroids))
+        parts = [read_vectors(self.vectors, "auxiliary", file.stem, reference.means) for file in files]
+        vectors = np.concatenate(parts)
+        rows = Rows(pa.concat_tables([read_table(file) for file in files]), assign(vectors, reference.centroids))
         return rows.table, pool_of(rows, vectors, costs(rows.table))
 
     def _choose_and_score(self, drifted: Drifted, method: Method, reference: Reference, folder: Path) -> None:
@@ -193,7 +197,8 @@ class Updater:
         tables = []
         for half in halves:
             records = read_table(self.records / half / f"{language}.parquet")
-            clusters = assign(read_array(self.vectors / half / f"{language}.npy"), reference.centroids)
+            vectors = read_vectors(self.vectors, half, language, reference.means)
+            clusters = assign(vectors, reference.centroids)
             scores = self.scorer.scores(language, records, version)
             tables.append(item_table(model, half, records, clusters, scores))
         return pa.concat_tables(tables).sort_by([("split", "ascending"), ("id", "ascending")])

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from compass_ops.corpus.traits import session_numbers
 from compass_ops.errors import DataFault
-from compass_ops.selection.centring import centred
 from compass_ops.storage import read_array, read_json, read_table
 
 EMBEDDER_FILE = "embedder.json"  # of the vectors that were kept in place of text
@@ -23,14 +22,14 @@ class Embedding:
     Attributes
     ----------
     digest : str
+    prefix : str
+        That ``embed`` puts before each text.
     embed : texts -> float32 (n, d) unit rows
-    centred : bool
-        Whether the project takes a language's mean out of its vectors.
     """
 
     digest: str
+    prefix: str
     embed: Callable[[Sequence[str]], NDArray[np.float32]]
-    centred: bool
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Window:
     ----------
     name : str
     table : table of requests with their traits
-    vectors : float32 (n, d), unit rows, the reference's mean taken out
+    vectors : float32 (n, d), unit rows
     """
 
     name: str
@@ -53,28 +52,24 @@ class Window:
         return session_numbers(self.table.column("session").to_pylist())
 
 
-def read_window(language: str, file: Path, embedding: Embedding, mean: NDArray[np.float32]) -> Window:
+def read_window(language: str, file: Path, embedding: Embedding) -> Window:
     """Read ``<windows>/<name>/<language>.parquet``; without text, the vectors beside it.
-
-    Parameters
-    ----------
-    mean : float32 (d,)
-        That was taken out of the vectors of the version which the window is compared with.
 
     Raises
     ------
     DataFault
-        If vectors are not finite, or were kept by another embedder, or are not of the mean's length.
+        If vectors are not finite, or were kept by another embedder or with another prefix.
     """
     table = read_table(file)
     kept = file.with_suffix(".npy")
     if kept.exists():
-        told = read_json(file.parent.parent / EMBEDDER_FILE)["digest"]
-        if told != embedding.digest:
+        told = read_json(file.parent.parent / EMBEDDER_FILE)
+        if (told["digest"], told["prefix"]) != (embedding.digest, embedding.prefix):
             raise DataFault(
                 language,
-                f"window {file.parent.name} was kept as vectors of embedder {told}, windows are now seen through "
-                f"{embedding.digest}: without text it cannot be seen anew. Restore the embedder.",
+                f"window {file.parent.name} was kept as vectors of embedder {told['digest']} with prefix "
+                f"{told['prefix']!r}, windows are now seen through {embedding.digest} with {embedding.prefix!r}: "
+                "without text it cannot be seen anew. Restore the embedder and embed.prefix.",
             )
         vectors = read_array(kept)
     else:
@@ -85,6 +80,4 @@ def read_window(language: str, file: Path, embedding: Embedding, mean: NDArray[n
             f"the embedder gave vectors of shape {vectors.shape}, or such as are not finite, for the "
             f"{table.num_rows} prompts of window {file.parent.name}.",
         )
-    if vectors.shape[1] != len(mean):
-        raise DataFault(language, f"its window has vectors of length {vectors.shape[1]}, its reference {len(mean)}.")
-    return Window(file.parent.name, table, centred(vectors, mean))
+    return Window(file.parent.name, table, vectors)

@@ -1,41 +1,44 @@
 """Removal of language identity from vectors: per-language means (after LIR, arXiv 2109.04727). Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_ROWS = 50  # of the pool, for a language's mean of its own
+OTHERS = ""  # stands for every language without a mean of its own
+_LEAST_ROWS = 50  # of the pool, for a mean of its own
+_BLOCK = 65_536  # rows moved at once: bounds memory
+
+Means = Mapping[str, NDArray[np.float32]]
 
 
-def language_means(
-    pool: Mapping[str, NDArray[np.float32]], languages: Iterable[str], least: int = LEAST_ROWS
-) -> dict[str, NDArray[np.float32]]:
-    """Return the mean vector float32 (d,) of each language, as the pool has it.
+def language_means(pool: Mapping[str, NDArray[np.float32]], least: int = _LEAST_ROWS) -> dict[str, NDArray[np.float32]]:
+    """Return the mean vector float32 (d,) of each language of the pool, and under ``OTHERS`` the mean of these means.
 
     The pool decides, not what is asked: a target's mean is its topics too, which are not to be removed. A language with
-    fewer than ``least`` rows in the pool gets the mean of the others' means; all get zeros if none has so many.
+    fewer than ``least`` rows has none of its own; if no language has so many, nothing is returned.
 
     Parameters
     ----------
     pool : mapping of language to float32 (n, d), unit rows
-        At least one.
-    languages : iterable of str
     least : int
     """
-    means = {name: vectors.mean(axis=0) for name, vectors in pool.items() if len(vectors) >= least}
-    dimension = next(iter(pool.values())).shape[1]
-    others = np.mean(list(means.values()), axis=0) if means else np.zeros(dimension)
-    return {language: np.asarray(means.get(language, others), np.float32) for language in languages}
+    means = {name: np.asarray(own.mean(axis=0), np.float32) for name, own in pool.items() if len(own) >= least}
+    return {**means, OTHERS: np.mean(list(means.values()), axis=0)} if means else {}
 
 
-def centred(vectors: NDArray[np.float32], mean: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return unit vectors float32 (n, d) with a language's mean (d,) removed; a vector that is the mean stays.
+def centred(vectors: NDArray[np.float32], means: Means, language: str) -> NDArray[np.float32]:
+    """Return unit vectors float32 (n, d) with the language's mean removed; without any means, the vectors as they are.
 
-    With a mean of zeros all stay as they are, to the last bit.
+    A language without a mean of its own loses that of the others, which frees it less: it was not seen in the pool.
+    A vector that is its mean stays as it is.
     """
-    if not mean.any():
+    if not means:
         return vectors
-    moved = vectors - mean
-    lengths = np.linalg.norm(moved, axis=1, keepdims=True)
-    return np.where(lengths > 1e-6, moved / np.maximum(lengths, 1e-6), vectors).astype(np.float32)
+    mean, moved = means.get(language, means[OTHERS]), np.empty(vectors.shape, np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        block = vectors[start : start + _BLOCK]
+        away = block - mean
+        lengths = np.linalg.norm(away, axis=1, keepdims=True)
+        moved[start : start + _BLOCK] = np.where(lengths > 1e-6, away / np.maximum(lengths, 1e-6), block)
+    return moved

@@ -10,10 +10,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from compass_ops.errors import DataFault
+from compass_ops.selection.centring import Means
 from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of, with_reasons
 from compass_ops.selection.distances import distances_needed, language_distances
 from compass_ops.selection.langrank import matrix_from_json
 from compass_ops.selection.problem import Held, Pool, Problem
+from compass_ops.selection.vectors import MEANS_FILE, read_means, read_vectors, vectors_file
 from compass_ops.selection_sections import SampleParams
 from compass_ops.storage import (
     read_array,
@@ -56,12 +58,17 @@ class SelectionFiles:
         return Rows(table, read_array(self.clusters / "assignments" / role / f"{language}.npy"))
 
     @cached_property
+    def means(self) -> Means:
+        """The languages' means, that vectors are seen without."""
+        return read_means(self.vectors)
+
+    @cached_property
     def pool(self) -> tuple[pa.Table, Pool]:
         """The auxiliary rows of all languages: records, and what a strategy sees of them."""
         names = sorted(file.stem for file in (self.records / "auxiliary").glob("*.parquet"))
         parts = [self.rows("auxiliary", name) for name in names]
         joined = Rows(pa.concat_tables([p.table for p in parts]), np.concatenate([p.clusters for p in parts]))
-        vectors = np.concatenate([read_array(self.vectors / "auxiliary" / f"{name}.npy") for name in names])
+        vectors = np.concatenate([read_vectors(self.vectors, "auxiliary", name, self.means) for name in names])
         return joined.table, pool_of(joined, vectors, self.costs(joined.table))
 
     def problem(self, language: str, settings: SampleParams) -> Problem:
@@ -70,7 +77,7 @@ class SelectionFiles:
         if state["status"] == "failed":
             raise DataFault(language, state["reason"])
         target, own = self.rows("target", language), self.rows("own", language)
-        vectors = read_array(self.vectors / "target" / f"{language}.npy")
+        vectors = read_vectors(self.vectors, "target", language, self.means)
         held = Held(own.clusters, own.table.column("prompt").to_pylist(), self.costs(own.table))
         count = len(read_array(self.clusters / "centroids.npy", mapped=True))
         asked = items_of(target, vectors, self.costs(target.table))
@@ -80,13 +87,13 @@ class SelectionFiles:
     def digest(self, language: str, settings: SampleParams) -> str:
         """Digest everything that a language's choice depends on but the seed and the costs."""
         shared = [self.records / "auxiliary", self.vectors / "auxiliary", self.clusters / "assignments" / "auxiliary"]
-        shared.append(self.clusters / "health.json")
+        shared += [self.vectors / MEANS_FILE, self.clusters / "health.json"]
         private = [
             path
             for role in ("target", "own")
             for path in (
                 self.records / role / f"{language}.parquet",
-                self.vectors / role / f"{language}.npy",
+                vectors_file(self.vectors, role, language),
                 self.clusters / "assignments" / role / f"{language}.npy",
             )
         ]

@@ -15,6 +15,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from compass_ops.errors import ModelError
 from compass_ops.sections import BaseParams, TrainParams
 from compass_ops.seeding import derived_seed, generator
+from compass_ops.selection.centring import Means
+from compass_ops.selection.vectors import write_means
 from compass_ops.storage import read_table, write_array, write_json, write_table
 from compass_ops.training.adapter import WEIGHTS, AdaptedModel, attach, detach, new_adapter, save_adapter, weights_of
 from compass_ops.training.batches import Example, encode
@@ -69,7 +71,7 @@ class Reference:
     vectors : float32 (n, d), unit rows: what people of the language asked.
     clusters : int32 (n,): the centroid of each.
     centroids : float32 (K, d).
-    mean : float32 (d,): the language's, taken out of the vectors; zeros where none was.
+    means : mapping of language to float32 (d,): what vectors of each language are seen without; none if as they are.
     traits : table (n rows) of ``corpus.traits.TRAITS``: what the texts are made of.
     sessions : int64 (n,): equal for rows that were asked in one session.
     """
@@ -77,7 +79,7 @@ class Reference:
     vectors: NDArray[np.float32]
     clusters: NDArray[np.int32]
     centroids: NDArray[np.float32]
-    mean: NDArray[np.float32]
+    means: Means
     traits: pa.Table
     sessions: NDArray[np.int64]
 
@@ -188,7 +190,7 @@ def history_counts(version: Path, clusters: int) -> NDArray[np.int64]:
 
 
 def write_reference(reference: Reference, order: Order) -> None:
-    """Write what drift is judged against: centroids, mean, the histogram of all rows, and the rows in two parts.
+    """Write what drift is judged against: centroids, means, the histogram of all rows, and the rows in two parts.
 
     ``fitting.npy`` holds the vectors that bandwidth and novelty radius are fitted on (``fitting_share`` of the
     sessions, at least one), ``vectors.npy`` and ``rows.parquet`` the rows that windows are compared with. Fitted on
@@ -199,7 +201,7 @@ def write_reference(reference: Reference, order: Order) -> None:
     apart = sessions[: max(1, round(order.params.fitting_share * len(sessions)))]
     fitting = np.isin(reference.sessions, apart)
     write_array(folder / "centroids.npy", reference.centroids)
-    write_array(folder / "mean.npy", reference.mean)
+    write_means(folder, reference.means)
     write_json(folder / "histogram.json", {"counts": reference.counts().tolist()})
     write_array(folder / "fitting.npy", reference.vectors[fitting])
     write_array(folder / "vectors.npy", reference.vectors[~fitting])

@@ -227,7 +227,7 @@ def test_without_text_nothing_that_was_written_is_kept(tmp_path: Path) -> None:
     ]
     lines += [_line(5, secret), _line(6, "sw", q=[secret]), f"broken {secret}", _line(7, "sw", at=secret)]
     traffic = logged_traffic(_log(tmp_path / "log", lines, 4), "0001", LANGUAGES, tmp_path / "log")
-    embedding = Embedding("e" * 64, _embed, centred=False)
+    embedding = Embedding("e" * 64, "", _embed)
     write_traffic(traffic, tmp_path / "out", embedding)
     written = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
     assert not [path for path, content in written.items() if b"simba" in content]
@@ -235,6 +235,6 @@ def test_without_text_nothing_that_was_written_is_kept(tmp_path: Path) -> None:
     assert table.column("prompt").to_pylist() == [""] * 4
     assert table.column("session").to_pylist() == ["0", "0", "1", "1"]
     assert table.column("script").to_pylist() == ["LATIN"] * 4
-    window = read_window("sw", tmp_path / "out" / "0001" / "sw.parquet", embedding, np.zeros(2, np.float32))
+    window = read_window("sw", tmp_path / "out" / "0001" / "sw.parquet", embedding)
     assert window.vectors[:, 0].tolist() == [14.0] * 4
     assert read_table(tmp_path / "out" / "rejects.parquet").num_rows == 4

@@ -25,6 +25,7 @@ from compass_ops.params import Params, load_params
 from compass_ops.registry.versions import verify_version
 from compass_ops.seeding import derived_seed
 from compass_ops.selection.choose import Rows, with_reasons
+from compass_ops.selection.vectors import vectors_file
 from compass_ops.storage import read_json, read_table, write_array, write_table
 from compass_ops.training.adapt import Base, Order, Reference, make_version, remember
 from compass_ops.training.base import load_base
@@ -68,7 +69,7 @@ class World:
         self.pins = {"model": entry.as_json(), "embedder": entry.as_json()}
         scorer = Scorer(entry, root, ScoreSettings(" ", 64, 512), root / "memo")
         self.updater = Updater(
-            params, self.pins, scorer, Embedding(entry.digest, embed, centred=False), root / "ingest", root / "embed"
+            params, self.pins, scorer, Embedding(entry.digest, "", embed), root / "ingest", root / "embed"
         )
         self.parent = root / "production" / "sw"
         own = to_table(records("own", "sw", "day", 16))
@@ -82,7 +83,7 @@ class World:
                 CENTROIDS[asked],
                 asked,
                 CENTROIDS,
-                np.zeros_like(CENTROIDS[0]),
+                {},
                 text_traits(["day?"] * 30),
                 session_numbers([None] * 30),
             ),
@@ -99,7 +100,7 @@ class World:
 
     def store(self, role: str, language: str, rows: list[dict[str, Any]]) -> None:
         write_table(self.root / "ingest" / role / f"{language}.parquet", to_table(rows))
-        write_array(self.root / "embed" / role / f"{language}.npy", embed([row["prompt"] for row in rows]))
+        write_array(vectors_file(self.root / "embed", role, language), embed([row["prompt"] for row in rows]))
 
     def with_method(self, **changes: Any) -> Updater:
         """The updater with other settings of the section update."""

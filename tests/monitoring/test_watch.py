@@ -21,6 +21,7 @@ from compass_ops.monitoring.verdict import read_verdict
 from compass_ops.monitoring.watch import WatchSettings, watch
 from compass_ops.monitoring.windows import Embedding
 from compass_ops.params import load_params
+from compass_ops.selection.vectors import vectors_file, write_means
 from compass_ops.storage import file_digests, read_array, read_json, read_table, write_array, write_json, write_table
 from pipelines._code import ROOT
 from tests.monitoring.test_fleet import SHIFTED as INDEX_ROW
@@ -53,7 +54,7 @@ def _embed(texts: Sequence[str], clusters: int = CLUSTERS) -> NDArray[np.float32
     return np.eye(clusters, dtype=np.float32)[[int(text.partition(":")[0]) for text in texts]]
 
 
-EMBEDDING = Embedding("e" * 64, _embed, centred=False)
+EMBEDDING = Embedding("e" * 64, "", _embed)
 
 
 class KnownLosses(Scorer):
@@ -90,7 +91,12 @@ class Project:
         self.names: list[str] = []
 
     def version(
-        self, language: str, *, embedder: str = "e" * 64, window: str | None = None, adopted: Sequence[str] = ()
+        self,
+        language: str,
+        *,
+        embedder: tuple[str, str] = ("e" * 64, ""),
+        window: str | None = None,
+        adopted: Sequence[str] = (),
     ) -> Path:
         folder = self.inputs["production"] / language
         centroids = np.eye(self.clusters, dtype=np.float32)
@@ -98,10 +104,10 @@ class Project:
         write_array(folder / "reference" / "centroids.npy", centroids)
         write_array(folder / "reference" / "vectors.npy", centroids[asked])
         write_array(folder / "reference" / "fitting.npy", centroids)
-        write_array(folder / "reference" / "mean.npy", np.zeros(self.clusters, np.float32))
         traits = text_traits([f"{cluster}: prompt" for cluster in asked])
         write_table(folder / "reference" / "rows.parquet", traits.append_column("session", pa.array(range(len(asked)))))
-        manifest = {"digest": "a" * 64, "base": {"digest": BASE}, "embedder": {"digest": embedder}, "window": window}
+        made_with = dict(zip(("digest", "prefix"), embedder, strict=True))
+        manifest = {"digest": "a" * 64, "base": {"digest": BASE}, "embedder": made_with, "window": window}
         write_json(folder / "manifest.json", manifest)
         self.registry[language] = {"production": {"version": "1", "digest": "a" * 64}, "adopted": list(adopted)}
         return folder
@@ -136,7 +142,7 @@ class Project:
             }
         )
         write_table(self.root / "ingest" / "dev" / f"{language}.parquet", table)
-        write_array(self.root / "embed" / "dev" / f"{language}.npy", _embed(prompts))
+        write_array(vectors_file(self.root / "embed", "dev", language), _embed(prompts))
 
     def run(
         self,
@@ -237,7 +243,7 @@ def test_a_quiet_language_is_judged_on_its_newest_window(project: Project) -> No
 
 
 def test_another_embedder_is_refused_with_both_digests_and_the_others_go_on(project: Project) -> None:
-    project.version("sw", embedder="f" * 64)
+    project.version("sw", embedder=("f" * 64, ""))
     project.version("id")
     project.window("0001", sw=SAME, id=SAME)
     summary = project.run()
@@ -247,25 +253,28 @@ def test_another_embedder_is_refused_with_both_digests_and_the_others_go_on(proj
     assert summary["id"]["verdict"] == "no drift"
 
 
-def test_a_version_of_another_setting_of_centring_fails_alone(project: Project) -> None:
-    folder = project.version("sw")
-    write_array(folder / "reference" / "mean.npy", np.full(CLUSTERS, 0.1, np.float32))
+def test_a_version_made_with_another_prefix_fails_alone(project: Project) -> None:
+    project.version("sw", embedder=("e" * 64, "query: "))
     project.version("id")
     project.window("0001", sw=SAME, id=SAME)
     summary = project.run()
-    assert "version 1 was made with embed.centred: true, which has changed" in str(summary["sw"]["sentence"])
+    assert "made with embed.prefix 'query: ', it is '' now" in str(summary["sw"]["sentence"])
     assert summary["id"]["verdict"] == "no drift"
 
 
-def test_windows_are_seen_without_the_versions_mean(project: Project) -> None:
-    """Every raw vector has the same direction added; the reference was made without it."""
-    project.version("sw")
+def test_windows_are_seen_without_the_means_of_their_version(project: Project) -> None:
+    """Every raw vector has the language's direction added; the version's reference was made without it."""
+    folder = project.version("sw")
     project.window("0001", sw=SAME)
     plain = project.run()
     mean = np.full(CLUSTERS, 0.5, np.float32)
-    write_array(project.inputs["production"] / "sw" / "reference" / "mean.npy", mean)
-    moved = Embedding("e" * 64, lambda texts: _embed(texts) + mean, centred=True)
-    assert project.run(embedding=moved)["sw"]["sentence"] == plain["sw"]["sentence"]
+    write_means(folder / "reference", {"sw": mean, "": -mean})
+    moved = Embedding("e" * 64, "", lambda texts: _embed(texts) + mean)
+    row = project.run(embedding=moved)["sw"]
+    assert row["verdict"] == "no drift"
+    assert row["sentence"] == plain["sw"]["sentence"]
+    write_means(folder / "reference", {})
+    assert project.run(embedding=moved)["sw"]["sentence"] != plain["sw"]["sentence"]
 
 
 def test_a_version_without_reference_fails_alone(project: Project) -> None:
@@ -281,7 +290,7 @@ def test_a_version_without_reference_fails_alone(project: Project) -> None:
 def test_vectors_that_are_not_finite_fail_the_language(project: Project) -> None:
     project.version("sw")
     project.window("0001", sw=SAME)
-    broken = Embedding("e" * 64, lambda texts: np.full((len(texts), CLUSTERS), np.nan, dtype=np.float32), centred=False)
+    broken = Embedding("e" * 64, "", lambda texts: np.full((len(texts), CLUSTERS), np.nan, dtype=np.float32))
     row = project.run(embedding=broken)["sw"]
     assert row["verdict"] == "failed"
     assert "not finite" in str(row["sentence"])
@@ -335,7 +344,7 @@ def test_a_window_without_text_is_judged_alike_and_shows_none(project: Project) 
     write_array(file.with_suffix(".npy"), _embed(prompts))
     bare = table.set_column(table.column_names.index("prompt"), "prompt", pa.array([""] * len(prompts)))
     write_table(file, bare)
-    write_json(project.inputs["windows"] / "embedder.json", {"digest": "e" * 64})
+    write_json(project.inputs["windows"] / "embedder.json", {"digest": "e" * 64, "prefix": ""})
     without = project.run()["sw"]
     assert {name: without[name] for name in ("verdict", "p_value", "findings", "sentence")} == {
         name: with_text[name] for name in ("verdict", "p_value", "findings", "sentence")
@@ -359,7 +368,7 @@ def test_a_window_of_identical_rows_and_one_that_is_all_new(project: Project) ->
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         return _embed(texts) if len({text[0] for text in texts}) == 1 else -_embed(texts)
 
-    away = Embedding("e" * 64, embed, centred=False)
+    away = Embedding("e" * 64, "", embed)
     summary = project.run(embedding=away)
     assert summary["sw"]["verdict"] == "drift"
     findings = read_verdict(project.root / "drift" / "id" / "verdict.json").findings
@@ -386,7 +395,7 @@ def test_two_hundred_languages_stay_under_sixty_megabytes(tmp_path: Path) -> Non
         project.window(window, **rows)
     summary = project.run(
         replace(SETTINGS, html_limit=limit, examples=3, drift=replace(DRIFT, moved_clusters=5)),
-        Embedding("e" * 64, lambda texts: _embed(texts, clusters), centred=False),
+        Embedding("e" * 64, "", lambda texts: _embed(texts, clusters)),
         losses=(1.0,) * clusters,
     )
     drifted = {name for name, row in summary.items() if row["verdict"] == "drift"}

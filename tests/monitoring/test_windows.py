@@ -8,11 +8,9 @@ from compass_ops.errors import DataFault
 from compass_ops.monitoring.windows import Embedding, read_window
 from compass_ops.storage import write_array, write_json, write_table
 
-NO_MEAN = np.zeros(2, np.float32)
-
 
 def _embedding(value: float = 1.0) -> Embedding:
-    return Embedding("e" * 64, lambda texts: np.full((len(texts), 2), value, np.float32), centred=False)
+    return Embedding("e" * 64, "", lambda texts: np.full((len(texts), 2), value, np.float32))
 
 
 @pytest.fixture
@@ -23,40 +21,37 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_text_is_embedded(file: Path) -> None:
-    window = read_window("sw", file, _embedding(), NO_MEAN)
+    window = read_window("sw", file, _embedding())
     assert (window.name, window.vectors.tolist()) == ("0002", [[1.0, 1.0]] * 3)
     assert window.sessions().tolist() == [0, 1, 0]
 
 
 def test_kept_vectors_are_read_and_not_made(file: Path) -> None:
     write_array(file.with_suffix(".npy"), np.zeros((3, 2), np.float32))
-    write_json(file.parent.parent / "embedder.json", {"digest": "e" * 64})
-    assert read_window("sw", file, _embedding(), NO_MEAN).vectors.tolist() == [[0.0, 0.0]] * 3
+    write_json(file.parent.parent / "embedder.json", {"digest": "e" * 64, "prefix": ""})
+    assert read_window("sw", file, _embedding()).vectors.tolist() == [[0.0, 0.0]] * 3
 
 
 def test_vectors_of_another_embedder_are_refused_with_both_digests(file: Path) -> None:
     write_array(file.with_suffix(".npy"), np.zeros((3, 2), np.float32))
-    write_json(file.parent.parent / "embedder.json", {"digest": "f" * 64})
+    write_json(file.parent.parent / "embedder.json", {"digest": "f" * 64, "prefix": ""})
     with pytest.raises(DataFault, match=f"{'f' * 64}.*{'e' * 64}"):
-        read_window("sw", file, _embedding(), NO_MEAN)
+        read_window("sw", file, _embedding())
 
 
 def test_vectors_that_are_not_finite_are_a_fault_of_the_language(file: Path) -> None:
     with pytest.raises(DataFault, match="not finite, for the 3 prompts of window 0002"):
-        read_window("sw", file, _embedding(float("nan")), NO_MEAN)
+        read_window("sw", file, _embedding(float("nan")))
 
 
 def test_too_few_vectors_are_a_fault_of_the_language(file: Path) -> None:
-    short = Embedding("e" * 64, lambda texts: np.zeros((1, 2), np.float32), centred=False)
+    short = Embedding("e" * 64, "", lambda texts: np.zeros((1, 2), np.float32))
     with pytest.raises(DataFault, match=r"shape \(1, 2\)"):
-        read_window("sw", file, short, NO_MEAN)
+        read_window("sw", file, short)
 
 
-def test_the_mean_of_the_version_is_taken_out(file: Path) -> None:
-    window = read_window("sw", file, _embedding(), np.array([1.0, 0.5], np.float32))
-    assert window.vectors.tolist() == [[0.0, 1.0]] * 3
-
-
-def test_a_mean_of_another_length_is_a_fault_of_the_language(file: Path) -> None:
-    with pytest.raises(DataFault, match="vectors of length 2, its reference 3"):
-        read_window("sw", file, _embedding(), np.zeros(3, np.float32))
+def test_vectors_kept_with_another_prefix_are_refused_with_both(file: Path) -> None:
+    write_array(file.with_suffix(".npy"), np.zeros((3, 2), np.float32))
+    write_json(file.parent.parent / "embedder.json", {"digest": "e" * 64, "prefix": "query: "})
+    with pytest.raises(DataFault, match=r"prefix 'query: ', windows are now .* with ''.*Restore .* embed.prefix"):
+        read_window("sw", file, _embedding())

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from compass_ops.selection import centring
 from compass_ops.selection.centring import centred, language_means
 from compass_ops.selection.cluster import fit_centroids, health
 from compass_ops.selection_sections import KMeansParams
@@ -15,24 +16,30 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def test_means_by_hand_and_for_languages_with_few_rows() -> None:
     pool = {"id": np.array([[1, 0], [0, 1]], np.float32), "tr": np.array([[1, 0], [1, 0]], np.float32)}
     pool["sw"] = np.array([[0, 1]], np.float32)
-    means = language_means(pool, ["id", "sw", "zu"], least=2)
-    assert means["id"].tolist() == [0.5, 0.5]
-    assert means["sw"].tolist() == means["zu"].tolist() == [0.75, 0.25]
-    assert set(means) == {"id", "sw", "zu"}
-    assert centred(pool["sw"], means["sw"])[0] == pytest.approx(unit(np.array([[-0.75, 0.75]]))[0])
+    means = language_means(pool, least=2)
+    assert {name: mean.tolist() for name, mean in means.items()} == {"id": [0.5, 0.5], "tr": [1, 0], "": [0.75, 0.25]}
+    for language in ("sw", "zu"):
+        assert centred(pool["sw"], means, language)[0] == pytest.approx(unit(np.array([[-0.75, 0.75]]))[0])
 
 
 def test_a_vector_that_is_its_mean_stays() -> None:
-    mean = np.array([1, 0], np.float32)
-    assert centred(np.array([[1, 0]], np.float32), mean).tolist() == [[1, 0]]
+    means = {"": np.array([1, 0], np.float32)}
+    assert centred(np.array([[1, 0]], np.float32), means, "sw").tolist() == [[1, 0]]
 
 
 def test_without_a_mean_nothing_changes() -> None:
     pool = {"id": unit(np.random.default_rng(0).standard_normal((40, 12)))}
-    means = language_means(pool, ["id", "sw"], least=50)
-    assert not means["id"].any()
-    assert not means["sw"].any()
-    assert centred(pool["id"], means["id"]).tobytes() == pool["id"].tobytes()
+    assert language_means(pool, least=50) == {}
+    assert centred(pool["id"], {}, "id") is pool["id"]
+
+
+def test_blocks_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = unit(np.random.default_rng(0).standard_normal((40, 12)))
+    means = language_means({"id": vectors}, least=1)
+    whole = centred(vectors, means, "id")
+    monkeypatch.setattr(centring, "_BLOCK", 7)
+    assert centred(vectors, means, "id").tobytes() == whole.tobytes()
+    assert np.linalg.norm(whole, axis=1) == pytest.approx(np.ones(40))
 
 
 def test_clusters_of_languages_become_clusters_of_topics() -> None:
@@ -42,10 +49,10 @@ def test_clusters_of_languages_become_clusters_of_topics() -> None:
     vectors = unit(topics[labels[0]] + tongues[labels[1]] + 0.1 * rng.standard_normal((300, 12)))
     names = np.array(["id", "sw", "tr"])[labels[1]]
     pool = {name: vectors[names == name] for name in ("id", "sw", "tr")}
-    means = language_means(pool, pool, least=5)
+    means = language_means(pool, least=5)
     moved = np.zeros_like(vectors)
     for name in pool:
-        moved[names == name] = centred(pool[name], means[name])
+        moved[names == name] = centred(pool[name], means, name)
     found = []
     for each in (vectors, moved):
         settings = KMeansParams(kind="kmeans", clusters=3, fit_rows=300)

@@ -9,6 +9,7 @@ import pytest
 from compass_ops.corpus.records import to_table
 from compass_ops.errors import DataFault, ModelError
 from compass_ops.selection.subset import SelectionFiles, write_subset
+from compass_ops.selection.vectors import vectors_file, write_means
 from compass_ops.storage import read_json, read_table, write_array, write_json, write_table
 from tests.selection.problems import items, plus, settings
 
@@ -26,7 +27,7 @@ def records(role: str, language: str, clusters: list[int]) -> list[dict[str, Any
 
 def store(root: Path, role: str, language: str, clusters: list[int]) -> None:
     write_table(root / "ingest" / role / f"{language}.parquet", to_table(records(role, language, clusters)))
-    write_array(root / "embed" / role / f"{language}.npy", items(clusters, seed=len(language + role)).vectors)
+    write_array(vectors_file(root / "embed", role, language), items(clusters, seed=len(language + role)).vectors)
     write_array(root / "cluster" / "assignments" / role / f"{language}.npy", np.array(clusters, np.int32))
 
 
@@ -39,6 +40,7 @@ def files(tmp_path: Path) -> SelectionFiles:
         store(tmp_path, "own", language, [1] * 5)
     write_array(tmp_path / "cluster" / "centroids.npy", np.eye(3, 6, dtype=np.float32))
     write_json(tmp_path / "cluster" / "health.json", {"warnings": []})
+    write_means(tmp_path / "embed", {})
     write_json(
         tmp_path / "ingest" / "languages.json",
         {"sw": {"status": "ok"}, "tr": {"status": "ok"}, "zu": {"status": "failed", "reason": "no own rows."}},

@@ -256,7 +256,7 @@ def _written(folder: Path, sessions: list[str | None]) -> tuple[np.ndarray, np.n
     vectors = np.eye(rows, dtype=np.float32)
     clusters = np.arange(rows, dtype=np.int32) % 3
     traits = text_traits([f"question {row}" for row in range(rows)])
-    reference = Reference(vectors, clusters, vectors[:3], vectors[0] * 0, traits, session_numbers(sessions))
+    reference = Reference(vectors, clusters, vectors[:3], {}, traits, session_numbers(sessions))
     write_reference(reference, Order(subset(), PARAMS, 0, folder))
     parts = [read_array(folder / "reference" / f"{name}.npy") for name in ("fitting", "vectors")]
     return parts[0], parts[1], read_table(folder / "reference" / "rows.parquet")

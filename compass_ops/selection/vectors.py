@@ -1,0 +1,40 @@
+"""What the stage embed leaves: vectors as the embedder gave them, and the languages' means to see them without.
+
+A version keeps the means that it was made with, so that whatever is compared with it is seen in its own space.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from compass_ops.selection.centring import Means, centred
+from compass_ops.storage import read_array, read_table, write_table
+
+MEANS_FILE = "means.parquet"
+
+
+def vectors_file(folder: Path, role: str, language: str) -> Path:
+    """Return where the vectors of a role and language lie in the folder of the stage embed."""
+    return folder / role / language / "vectors.npy"
+
+
+def read_vectors(folder: Path, role: str, language: str, means: Means) -> NDArray[np.float32]:
+    """Read vectors float32 (n, d), without the language's mean."""
+    return centred(read_array(vectors_file(folder, role, language)), means, language)
+
+
+def write_means(folder: Path, means: Means) -> None:
+    """Write means, of no language where vectors stay as they are."""
+    values = pa.array([mean.tolist() for mean in means.values()], pa.list_(pa.float32()))
+    write_table(folder / MEANS_FILE, pa.table({"language": pa.array(list(means), pa.string()), "mean": values}))
+
+
+def read_means(folder: Path) -> dict[str, NDArray[np.float32]]:
+    """Read means back; a folder without them was made of vectors as they are."""
+    if not (folder / MEANS_FILE).exists():
+        return {}
+    table = read_table(folder / MEANS_FILE)
+    means = (np.array(mean, np.float32) for mean in table["mean"].to_pylist())
+    return dict(zip(table["language"].to_pylist(), means, strict=True))
