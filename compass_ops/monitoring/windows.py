@@ -64,11 +64,11 @@ def read_window(language: str, file: Path, embedding: Embedding) -> Window:
     kept = file.with_suffix(".npy")
     if kept.exists():
         told = read_json(file.parent.parent / EMBEDDER_FILE)
-        if (told["digest"], told["prefix"]) != (embedding.digest, embedding.prefix):
+        digest, prefix = told["digest"], told.get("prefix", embedding.prefix)  # files of before do not say
+        if (digest, prefix) != (embedding.digest, embedding.prefix):
             raise DataFault(
                 language,
-                f"window {file.parent.name} was kept as vectors of embedder {told['digest']} with prefix "
-                f"{told['prefix']!r}, windows are now seen through {embedding.digest} with {embedding.prefix!r}: "
+                f"window {file.parent.name} was kept as vectors of embedder {digest} with prefix {prefix!r}, windows are now seen through {embedding.digest} with {embedding.prefix!r}: "
                 "without text it cannot be seen anew. Restore the embedder and embed.prefix.",
             )
         vectors = read_array(kept)

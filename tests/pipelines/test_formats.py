@@ -24,9 +24,10 @@ from tests.pipelines.questions import small, write_data
 pytestmark = pytest.mark.long
 
 GOLDEN = Path(__file__).with_name("golden.json")
-# Where each format number stands, and one language that its stage makes something for.
+# Where each format number stands, and one language (or part) that its stage makes something for.
 STAGES = {
     "base": ("pipelines/base.py", "model"),
+    "embed": ("pipelines/embed.py", "target/ca"),
     "sample": ("pipelines/sample.py", "ca"),
     "train": ("pipelines/train.py", "ca"),
     "evaluate": ("compass_ops/evaluation/evaluate.py", "ca"),

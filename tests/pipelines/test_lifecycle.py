@@ -130,3 +130,15 @@ def test_an_experiment_leaves_the_registry_as_it_is(project: Project) -> None:
     back = project.repro()
     assert back.returncode == 0, back.stdout
     assert registry_rows(project) == before
+
+
+def test_centring_is_switched_without_an_alarm_and_without_embedding_anew(project: Project) -> None:
+    """A version's windows are seen in the space that it was made in, whatever params.yaml says by now."""
+    verdicts = {language: row["verdict"] for language, row in project.json("drift", "summary.json").items()}
+    embedded = project.finished("embed")
+    project.change(lambda params: params["embed"].update(centred=False))
+    switched = project.repro("drift")
+    assert switched.returncode == 0, switched.stdout
+    assert {"embed", "cluster", "sample", "drift"} <= set(switched.stages)
+    assert project.finished("embed") == embedded
+    assert {language: row["verdict"] for language, row in project.json("drift", "summary.json").items()} == verdicts
