@@ -34,7 +34,6 @@ MODULE_OF = {
 TESTED_IN = {
     "cli/__main__": "cli/test_main",
     "cli/export": "serving/test_export",
-    "cli/options": "cli/test_main",
     "cli/plan": "monitoring/test_coverage",
     "sections": "test_params",
     "registry_sections": "test_params",

@@ -68,8 +68,9 @@ def read_window(language: str, file: Path, embedding: Embedding) -> Window:
         if (digest, prefix) != (embedding.digest, embedding.prefix):
             raise DataFault(
                 language,
-                f"window {file.parent.name} was kept as vectors of embedder {digest} with prefix {prefix!r}, windows are now seen through {embedding.digest} with {embedding.prefix!r}: "
-                "without text it cannot be seen anew. Restore the embedder and embed.prefix.",
+                f"window {file.parent.name} was kept as vectors of embedder {digest} with prefix {prefix!r}, windows "
+                f"are now seen through {embedding.digest} with {embedding.prefix!r}: without text it cannot be seen "
+                "anew. Restore the embedder and embed.prefix.",
             )
         vectors = read_array(kept)
     else:

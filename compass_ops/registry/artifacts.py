@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from compass_ops.errors import RegistryError
+from compass_ops.registry.faults import mlflow_errors
 from compass_ops.registry.location import RegistryLocation
-from compass_ops.registry.tracking import mlflow_errors
+from compass_ops.registry.quiet import quiet_mlflow
 
 GONE = "the files are gone. `compass restore` may bring them back."
 
@@ -27,6 +28,7 @@ def files_at(location: RegistryLocation, uri: str) -> dict[str, int]:
 
 def fetch_folder(location: RegistryLocation, uri: str, into: Path) -> Path:
     """Download an artifact folder below ``into`` and return where it lies; ``RegistryError`` if it is gone."""
+    quiet_mlflow()
     from mlflow.artifacts import download_artifacts
 
     try:
@@ -54,6 +56,7 @@ def delete_folder(location: RegistryLocation, uri: str) -> None:
 
 
 def _repository(location: RegistryLocation, uri: str) -> Any:
+    quiet_mlflow()
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     return get_artifact_repository(uri, tracking_uri=location.uri)

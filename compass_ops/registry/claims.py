@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from compass_ops.errors import BusyError, RegistryError
+from compass_ops.registry.faults import gone_already, mlflow_errors, persist
 from compass_ops.registry.location import RegistryLocation
 from compass_ops.registry.names import CLAIMS
-from compass_ops.registry.tracking import gone_already, mlflow_errors, persist
 
 LEASE_SECONDS = 60.0  # for which a ticket of another machine may head the queue
 _PATIENCE_SECONDS = 300.0

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from compass_ops.registry.faults import mlflow_errors
 from compass_ops.registry.location import RegistryLocation
 from compass_ops.registry.names import HISTORY, PREFIX, language_of, model_name
 from compass_ops.registry.rows import ENTRY
-from compass_ops.registry.tracking import mlflow_errors
 
 # Pages are cut by counting rows: a ticket given back between two of them would hide a row. So all comes on one page,
 # which is one snapshot, up to what MLflow allows at most.

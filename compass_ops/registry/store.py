@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from compass_ops.errors import ConflictError, RegistryError
-from compass_ops.registry import artifacts, claims, tracking
+from compass_ops.registry import artifacts, claims, faults, tracking
 from compass_ops.registry.database import is_known, read_database
 from compass_ops.registry.database_client import DatabaseClient
 from compass_ops.registry.history import Entry, LanguageState
@@ -123,7 +123,7 @@ class RegistryStore:
         self._ensure_model(model)
         notes = replace(notes, tags=tags)
         run_id, uri = tracking.log_version_run(self._client, self.location, label, notes, folder)
-        with tracking.mlflow_errors(self.location, f"registering {label}"):
+        with faults.mlflow_errors(self.location, f"registering {label}"):
             return str(self._client.create_model_version(model, source=uri, run_id=run_id, tags=tags).version)
 
     def append(self, *entries: Entry) -> None:
@@ -145,7 +145,7 @@ class RegistryStore:
         tags = decision_tags(entries)
         what = f"version {entries[0].version or '-'}" if len(entries) == 1 else f"{len(entries)} languages"
         told = f"{', '.join(languages)}: {what} {entries[0].kind} by {entries[0].who}. {entries[0].why}"
-        number = tracking.persist(lambda: self._write_entry(tags, told[:_LONGEST_DESCRIPTION]))
+        number = faults.persist(lambda: self._write_entry(tags, told[:_LONGEST_DESCRIPTION]))
         try:
             valid = self._has(*entries)
             if len(entries) > 1:
@@ -162,7 +162,7 @@ class RegistryStore:
             )
 
     def _write_entry(self, tags: dict[str, str], told: str) -> str:
-        with tracking.mlflow_errors(self.location, "writing the history"):
+        with faults.mlflow_errors(self.location, "writing the history"):
             # A scheme of our own: an MLflow server refuses local paths that belong to no run. Written twice, because
             # the answer to the first request was lost, the second is void.
             found = self._deciding.create_model_version(HISTORY, "compass:/history", tags=tags, description=told)
@@ -179,8 +179,8 @@ class RegistryStore:
         self._tag(HISTORY, number, EFFECT, "valid" if valid else "void")
 
     def _tag(self, model: str, number: str, key: str, value: str) -> None:
-        with tracking.mlflow_errors(self.location, f"tagging version {number} of {model}"):
-            tracking.persist(lambda: self._deciding.set_model_version_tag(model, number, key, value))
+        with faults.mlflow_errors(self.location, f"tagging version {number} of {model}"):
+            faults.persist(lambda: self._deciding.set_model_version_tag(model, number, key, value))
 
     @contextmanager
     def claimed(self) -> Iterator[None]:
@@ -204,8 +204,8 @@ class RegistryStore:
 
     def correct(self, language: str, write: Correction) -> None:
         """Write one stage or alias; the caller holds the claim."""
-        with tracking.mlflow_errors(self.location, f"writing stages and aliases of {language}"):
-            tracking.persist(lambda: self._correct(model_name(language), write))
+        with faults.mlflow_errors(self.location, f"writing stages and aliases of {language}"):
+            faults.persist(lambda: self._correct(model_name(language), write))
 
     def _correct(self, model: str, write: Correction) -> None:
         if write.alias is not None and write.version is None:
@@ -276,22 +276,22 @@ class RegistryStore:
     def discard(self, language: str, version: Version) -> None:
         """Delete a version with its files and mark its run as deleted; nothing happens where it is gone already."""
         artifacts.delete_folder(self.location, version.source)
-        with tracking.mlflow_errors(self.location, f"deleting version {version.number} of {language}"):
-            with tracking.gone_already():
+        with faults.mlflow_errors(self.location, f"deleting version {version.number} of {language}"):
+            with faults.gone_already():
                 self._client.delete_run(version.run_id)
-            with tracking.gone_already():
+            with faults.gone_already():
                 self._client.delete_model_version(model_name(language), checked_version(version.number))
 
     def _ensure_model(self, name: str) -> None:
         if name not in self._made:
-            tracking.persist(lambda: self._make_model(name))
+            faults.persist(lambda: self._make_model(name))
             self._made.add(name)
 
     def _make_model(self, name: str) -> None:
-        with tracking.mlflow_errors(self.location, f"creating {name}"):
+        with faults.mlflow_errors(self.location, f"creating {name}"):
             if self._deciding.search_registered_models(f"name = '{name}'", 1):
                 return
         if name == HISTORY:
             self.read()  # raises where a history was lost: a new one would hide that
-        with tracking.mlflow_errors(self.location, f"creating {name}"), tracking.made_by_another():
+        with faults.mlflow_errors(self.location, f"creating {name}"), faults.made_by_another():
             self._deciding.create_registered_model(name)

@@ -17,9 +17,10 @@ from mlflow.exceptions import MlflowException
 from compass_ops.errors import BusyError, RegistryError
 from compass_ops.registry import database
 from compass_ops.registry.database_client import ABSENT, INVALID, PRESENT, DatabaseClient, DatabaseRefusalError
+from compass_ops.registry.faults import mlflow_errors
 from compass_ops.registry.location import RegistryLocation
 from compass_ops.registry.store import RegistryStore
-from compass_ops.registry.tracking import mlflow_errors, open_client
+from compass_ops.registry.tracking import open_client
 from pipelines._code import ROOT
 from tests.registry.conftest import Decisions
 from tests.registry.test_reconcile import promote, shown

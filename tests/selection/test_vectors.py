@@ -1,0 +1,36 @@
+"""Vectors and means as the stage embed leaves them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compass_ops.selection.vectors import read_means, read_vectors, vectors_file, write_means
+from compass_ops.storage import write_array
+
+
+def test_means_come_back_to_the_last_bit(tmp_path: Path) -> None:
+    means = {
+        name: np.random.default_rng(len(name)).standard_normal(7).astype(np.float32) for name in ("", "sw", "zh-Hant")
+    }
+    write_means(tmp_path, means)
+    found = read_means(tmp_path)
+    assert list(found) == list(means)
+    assert all(found[name].tobytes() == means[name].tobytes() for name in means)
+
+
+def test_without_means_vectors_are_read_as_they_are(tmp_path: Path) -> None:
+    vectors = np.eye(3, dtype=np.float32)
+    write_array(vectors_file(tmp_path, "own", "sw"), vectors)
+    assert read_means(tmp_path) == {}
+    write_means(tmp_path, {})
+    assert read_means(tmp_path) == {}
+    assert read_vectors(tmp_path, "own", "sw", {}).tobytes() == vectors.tobytes()
+
+
+def test_vectors_are_read_without_their_languages_mean(tmp_path: Path) -> None:
+    write_array(vectors_file(tmp_path, "own", "sw"), np.array([[0.6, 0.8]], np.float32))
+    means = {"sw": np.array([0.6, 0.0], np.float32), "": np.array([0.0, 0.8], np.float32)}
+    assert read_vectors(tmp_path, "own", "sw", means)[0] == pytest.approx([0, 1])
+    write_array(vectors_file(tmp_path, "own", "zu"), np.array([[0.6, 0.8]], np.float32))
+    assert read_vectors(tmp_path, "own", "zu", means)[0] == pytest.approx([1, 0])
