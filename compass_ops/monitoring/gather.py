@@ -92,7 +92,7 @@ def _decided(language: str, receipts: Mapping[str, Mapping[str, Any]], serving: 
         if status in ("promoted", "refused", "held", "conflict", "cannot judge"):
             return f"{what} {status}" if status != "cannot judge" else f"{what} not judged", reason
     if serving is not None:
-        return "kept", f"Version {serving} stays in Production; nothing called for another."
+        return "kept", f"Version {serving} stays in Production."
     base = receipts["register"].get(language, {})
     return "base serves", str(base.get("reason") or "No adapter has been promoted; the base serves alone.")
 
