@@ -4,7 +4,6 @@ import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from benchmarks.base import WithBase
 from compass_ops.evaluation.candidates import choose_candidate
 from compass_ops.evaluation.items import item_table, paired_items
-from compass_ops.evaluation.score import ScoreSettings, score_choices
-from compass_ops.model_files import entry_from
-from compass_ops.params import Params
+from compass_ops.evaluation.score import score_choices
 from compass_ops.seeding import derived_seed
 from compass_ops.storage import write_json, write_table
 from compass_ops.tend_sections import UpdateParams
 from compass_ops.training.adapt import (
-    Base,
     Order,
     history,
     history_counts,
@@ -32,7 +29,6 @@ from compass_ops.training.adapt import (
     update,
 )
 from compass_ops.training.adapter import WEIGHTS, attach, detach, interpolate, set_weights
-from compass_ops.training.base import load_base
 from compass_ops.training.method import Method, method_of
 from compass_ops.training.recipe import schedule_from
 
@@ -53,23 +49,8 @@ class Stream:
     clusters: int
 
 
-@dataclass(frozen=True)
-class Workshop:
-    """The base and the settings that all chains have in common; ``pins`` are what the stage base left."""
-
-    params: Params
-    pins: Mapping[str, Mapping[str, str | None]]
-
-    @cached_property
-    def base(self) -> Base:
-        """The base, loaded for the first chain of a process."""
-        model, tokenizer = load_base(entry_from(self.pins["model"]), Path.cwd())
-        return Base(model, tokenizer, self.params.base)
-
-    @property
-    def settings(self) -> ScoreSettings:
-        """How items are scored."""
-        return ScoreSettings(self.params.base.separator, self.params.base.max_tokens, self.params.evaluate.batch_tokens)
+class Workshop(WithBase):
+    """The base and the settings that all chains have in common."""
 
     def start(self, stream: Stream, folder: Path) -> None:
         """Train the first version, which all methods have in common, and score it."""

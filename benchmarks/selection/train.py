@@ -4,21 +4,17 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.base import WithBase
 from compass_ops.evaluation.items import item_table
-from compass_ops.evaluation.score import ScoreSettings, score_choices
-from compass_ops.model_files import entry_from
-from compass_ops.params import Params
+from compass_ops.evaluation.score import score_choices
 from compass_ops.seeding import derived_seed
-from compass_ops.training.adapt import Base
 from compass_ops.training.adapter import detach, new_adapter
-from compass_ops.training.base import load_base
 from compass_ops.training.recipe import schedule_from
 from compass_ops.training.train import Run, train
 
@@ -33,25 +29,8 @@ class Trained:
     seconds: float
 
 
-@dataclass(frozen=True)
-class Workshop:
-    """The base and everything that all runs have in common.
-
-    Attributes
-    ----------
-    params : Params
-    pins : mapping
-        What the stage ``base`` left in ``base.json``.
-    """
-
-    params: Params
-    pins: Mapping[str, Mapping[str, str | None]]
-
-    @cached_property
-    def base(self) -> Base:
-        """The base, loaded for the first run of a process."""
-        model, tokenizer = load_base(entry_from(self.pins["model"]), Path.cwd())
-        return Base(model, tokenizer, self.params.base)
+class Workshop(WithBase):
+    """The base and everything that all runs have in common."""
 
     def run(self, rows: pa.Table, epochs: int, size: int, seed: int, tests: Mapping[str, pa.Table]) -> Trained:
         """Train on ``rows``, repeated in order up to ``size`` where they are fewer, and score every test.
@@ -74,10 +53,9 @@ class Workshop:
 
     def score(self, model: Any, name: str, tests: Mapping[str, pa.Table]) -> pa.Table:
         """Return the per-item results of a model on tests by name; clusters play no part."""
-        base, tables = self.params.base, []
-        settings = ScoreSettings(base.separator, base.max_tokens, self.params.evaluate.batch_tokens)
+        tables = []
         for test, records in tests.items():
             prompts, choices = records["prompt"].to_pylist(), records["choices"].to_pylist()
-            scores = score_choices(model, self.base.tokenizer, prompts, choices, settings)
+            scores = score_choices(model, self.base.tokenizer, prompts, choices, self.settings)
             tables.append(item_table(name, test, records, np.zeros(records.num_rows, np.int32), scores))
         return pa.concat_tables(tables)

@@ -15,7 +15,7 @@ from compass_ops.registry.location import RegistryLocation
 _REMEDIES = MappingProxyType(
     {
         ABSENT: "It may have been deleted; `compass status` shows what there is.",
-        INVALID: "Shorten it.",
+        INVALID: "It is too long, or of a form that MLflow does not take: correct it.",
         "PERMISSION_DENIED": "Ask the server's administrator for the permission.",
         "UNAUTHENTICATED": "Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD.",
     }

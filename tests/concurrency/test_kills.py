@@ -168,8 +168,11 @@ def test_a_promotion_by_the_pipeline_survives_a_kill_at_every_write(
     assert kills == 10  # run, one file, files, end of run, version, entry, claim, stage, alias, claim given back
 
 
-@pytest.mark.long
-def test_a_rollback_of_several_languages_survives_a_kill_at_every_write(anew: Callable[[str], RegistryStore]) -> None:
+Killed = Callable[[int, Callable[[], None]], bool]
+
+
+def kills_survived(anew: Callable[[str], RegistryStore], killed: Killed) -> int:
+    """Roll two languages back, killed once in every place: both are, or none; return how many places there were."""
     kills = 0
     while True:
         crashed = anew(f"killed{kills}")
@@ -177,32 +180,23 @@ def test_a_rollback_of_several_languages_survives_a_kill_at_every_write(anew: Ca
         def roll_back(at: RegistryStore = crashed) -> None:
             transact(at, [Ask(language, "rolled back", "ann", now(), "x") for language in ("sw", "tr")])
 
-        was_killed = killed_before(kills, roll_back)
+        was_killed = killed(kills, roll_back)
         views = RegistryStore(crashed.location).read()
-        assert len({view.state.production for view in views.values()}) == 1  # both, or none
+        assert len({view.state.production for view in views.values()}) == 1
         assert_agreed(crashed, {"sw": {"1", "2"}, "tr": {"1", "2"}})
         if not was_killed:
-            break
+            return kills
         kills += 1
-    assert kills == 8  # entries, their effect, claim, two stages and two aliases, claim given back
+
+
+@pytest.mark.long
+def test_a_rollback_of_several_languages_survives_a_kill_at_every_write(anew: Callable[[str], RegistryStore]) -> None:
+    # entries, their effect, claim, two stages and two aliases, claim given back
+    assert kills_survived(anew, killed_before) == 8
 
 
 @pytest.mark.long
 @pytest.mark.usefixtures("on_file")
 def test_a_rollback_survives_a_kill_within_every_transaction(anew: Callable[[str], RegistryStore]) -> None:
     """What SQLite's journal undoes is as if it had not begun, for readers that may write and for the doctor."""
-    kills = 0
-    while True:
-        crashed = anew(f"cut{kills}")
-
-        def roll_back(at: RegistryStore = crashed) -> None:
-            transact(at, [Ask(language, "rolled back", "ann", now(), "x") for language in ("sw", "tr")])
-
-        was_killed = killed_at_statement(kills, roll_back)
-        views = RegistryStore(crashed.location).read()
-        assert len({view.state.production for view in views.values()}) == 1
-        assert_agreed(crashed, {"sw": {"1", "2"}, "tr": {"1", "2"}})
-        if not was_killed:
-            break
-        kills += 1
-    assert kills > 40
+    assert kills_survived(anew, killed_at_statement) > 40

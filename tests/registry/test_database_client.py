@@ -2,8 +2,6 @@
 
 import shutil
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -21,8 +19,8 @@ from compass_ops.registry.faults import mlflow_errors
 from compass_ops.registry.location import RegistryLocation
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
-from pipelines._code import ROOT
 from tests.registry.conftest import Decisions
+from tests.registry.test_database import loads_mlflow
 from tests.registry.test_reconcile import promote, shown
 
 pytestmark = pytest.mark.usefixtures("on_file")
@@ -186,14 +184,7 @@ def test_a_decision_needs_no_mlflow(store: RegistryStore, decisions: Decisions, 
     promote(store, decisions, "sw", 1)
     promote(store, decisions, "sw", 2)
     promote(store, decisions, "sw", 3)
-    code = (
-        "import sys; from click.testing import CliRunner; from compass_ops.cli.main import main;"
-        f"result = CliRunner().invoke(main, ['--uri', {store.location.uri!r}, *{command!r}]);"
-        "assert result.exit_code == 0, result.output;"
-        "print('mlflow' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.stdout.strip() == "False", done.stderr
+    assert not loads_mlflow(store, command)
 
 
 def test_a_database_of_another_schema_is_written_by_mlflow(
