@@ -22,10 +22,10 @@ class Step(Section):
 
 
 class Tuning(Section):
-    """What strengths are chosen on: other languages and another seed than are reported, the dev half alone."""
+    """What strengths are chosen on: other languages and other seeds than are reported, the dev half alone."""
 
     languages: list[str]
-    seed: int
+    seeds: list[int] = Field(min_length=1)
     variants: dict[str, dict[str, Any]]
 
 

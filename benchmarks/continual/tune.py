@@ -1,4 +1,4 @@
-"""Run the variants that strengths are chosen from: other languages and another seed than are reported, dev alone."""
+"""Run the variants that strengths are chosen from: other languages and seeds than are reported, dev alone."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def main(records: Path, assignments: Path, base: Path, out: Path, processes: int
     """Run every variant of ``tuning``; the gate half is not read."""
     cells = Cells(records, assignments, base, ("dev",))
     tuning = cells.comparison.tuning
-    cells.run(tuning.variants, (tuning.languages, [tuning.seed]), out, processes)
+    cells.run(tuning.variants, (tuning.languages, tuning.seeds), out, processes)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torch import nn
 from compass_ops.errors import ModelError
 from compass_ops.training.adapter import AdaptedModel, Weights, is_magnitude, trainable_parameters
 from compass_ops.training.batches import Example, collate
+from compass_ops.training.loss import completion_loss
 
 # (what came back: float (B, ..., out), the layer's call) -> gradient of each example (B, *weight.shape)
 _Rule = Callable[[torch.Tensor, "_Call"], torch.Tensor]
@@ -61,8 +62,7 @@ def fisher_diagonal(model: AdaptedModel, examples: Sequence[Example], pad_id: in
             batch = collate(ordered[start : start + batch_rows], pad_id)
             batch = {name: tensor.to(device) for name, tensor in batch.items()}
             new_pass()
-            scored = (batch["labels"][:, 1:] >= 0).sum()
-            (model(**batch).loss * scored).backward()
+            completion_loss(model, batch)[0].backward()
     return {name: (total / len(examples)).cpu() for name, total in totals.items()}
 
 

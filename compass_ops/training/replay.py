@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.functional import kl_div
+from torch.nn.functional import cross_entropy, kl_div
 
 from compass_ops.training.adapter import AdaptedModel, Weights, trainable_parameters
-from compass_ops.training.batches import IGNORED, Example, collate
+from compass_ops.training.batches import Example, collate
+from compass_ops.training.loss import completion_logits
 from compass_ops.training.train import LossTerm
 
 
@@ -136,13 +137,13 @@ def replay_term(replay: Replay, model: AdaptedModel, parent: Weights, temperatur
 
     def term(model: nn.Module, step: int) -> torch.Tensor:
         batch = {name: tensor.to(device) for name, tensor in collate(replay.batch(step), replay.pad_id).items()}
-        output = model(**batch)
+        logits, targets = completion_logits(model, batch)
+        loss = cross_entropy(logits, targets)
         if temperature is None:
-            return replay.strength * output.loss
-        scored = batch.pop("labels")[:, 1:] != IGNORED
+            return replay.strength * loss
         with torch.no_grad(), _at(model, parameters, old):
-            teacher = model(**batch).logits[:, :-1][scored]
-        return replay.strength * (output.loss + divergence(output.logits[:, :-1][scored], teacher, temperature))
+            teacher, _ = completion_logits(model, batch)
+        return replay.strength * (loss + divergence(logits, teacher, temperature))
 
     return term
 
