@@ -98,7 +98,10 @@ class PretrainedModel(Section):
 
     kind: Literal["pretrained"]
     shape: LlamaShape = Field(description="Give the architecture's sizes.")
-    schedule: ScheduleParams = Field(description="Give the pretraining's schedule.")
+    schedule: ScheduleParams = Field(description="Give the pretraining's schedule, on all tokens.")
+    instruction_tuning: ScheduleParams | None = Field(
+        description="Give the schedule of the training on completions alone that follows; null for none."
+    )
 
 
 class TrainedEmbedder(Section):

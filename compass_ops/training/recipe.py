@@ -29,7 +29,14 @@ def pretrain_base(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, list[CurvePoint]]:
     """Train a tokenizer and a small Llama on (prompt, completion) rows; all tokens bear loss.
 
-    ``text`` is the separator between prompt and completion and the longest text in tokens.
+    ``text`` is the separator between prompt and completion and the longest text in tokens. With
+    ``instruction_tuning`` the rows that have a completion are trained on once more, and there it alone bears loss: an
+    answer of one word among a hundred is hardly learned otherwise. The curve is that of the pretraining.
+
+    Raises
+    ------
+    ParamsError
+        If rows with a completion are asked for and there are none.
     """
     separator, max_tokens = text
     tokenizer = train_tokenizer([f"{prompt}{separator}{answer}" for prompt, answer in rows], params.shape.vocabulary)
@@ -37,7 +44,21 @@ def pretrain_base(
     examples = encode(tokenizer, rows, separator, max_tokens, completion_only=False)
     run = Run(work, derived_seed(seed, "base", "order"))
     curve = train(model, examples, tokenizer.pad_token_id, schedule_from(params.schedule), run)
+    if params.instruction_tuning is not None:
+        answered = encode(tokenizer, _answered(rows), separator, max_tokens)
+        again = Run(work / "instruction_tuning", derived_seed(seed, "base", "instruction order"))
+        train(model, answered, tokenizer.pad_token_id, schedule_from(params.instruction_tuning), again)
     return model, tokenizer, curve
+
+
+def _answered(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    found = [row for row in rows if row[1]]
+    if not found:
+        raise ParamsError(
+            "params.yaml: base.model.instruction_tuning: no record of role pretrain has a completion to train on. Map "
+            "a source that has some, or set it to null."
+        )
+    return found
 
 
 def parallel_pairs(

@@ -39,6 +39,7 @@ def small(params: dict[str, Any]) -> None:
         "kind": "pretrained",
         "shape": {"vocabulary": 400, "width": 48, "feedforward": 96, "layers": 2, "heads": 4, "positions": 64},
         "schedule": schedule(epochs=8, batch_rows=16, learning_rate=0.004, checkpoint_steps=200),
+        "instruction_tuning": None,
     }
     base |= {"embedder": {"kind": "trained", "vocabulary": 400, "dimension": 32, "epochs": 2}, "max_tokens": 64}
     params["cluster"] = {"kind": "kmeans", "clusters": 6, "fit_rows": 2000}

@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from compass_ops.errors import ParamsError
 from compass_ops.model_files import folder_entry
 from compass_ops.sections import LlamaShape, PretrainedModel, ScheduleParams
 from compass_ops.training.base import load_base
+from compass_ops.training.batches import collate, encode
+from compass_ops.training.loss import completion_loss
 from compass_ops.training.recipe import parallel_pairs, pretrain_base
 
 ROWS = [(f"Which number comes after {n}?", str(n + 1)) for n in range(12)]
@@ -23,6 +27,7 @@ MODEL = PretrainedModel(
         weight_decay=0.0,
         checkpoint_steps=100,
     ),
+    instruction_tuning=None,
 )
 
 
@@ -49,3 +54,23 @@ def test_pretraining_is_reproducible_and_loads_back(tmp_path: Path) -> None:
     loaded, _ = load_base(folder_entry(Path("model"), tmp_path), tmp_path)
     assert all(torch.equal(p, dict(loaded.named_parameters())[name]) for name, p in model.named_parameters())
     assert not any(p.requires_grad for p in loaded.parameters())
+
+
+def test_instruction_tuning_learns_answers_that_pretraining_does_not(tmp_path: Path) -> None:
+    answers = ["left", "right"]
+    rows = [(f"Say {answers[n % 2]} again, whatever comes before number {n} of all", answers[n % 2]) for n in range(24)]
+    tuning = MODEL.schedule.model_copy(update={"epochs": 30, "learning_rate": 0.01})
+    losses = []
+    for instruction_tuning in (None, tuning):
+        params = MODEL.model_copy(update={"instruction_tuning": instruction_tuning})
+        work = tmp_path / str(instruction_tuning is None)
+        model, tokenizer, _ = pretrain_base([*rows, ("no answer", "")], params, (" ", 64), work, seed=0)
+        total, count = completion_loss(model, collate(encode(tokenizer, rows, " ", 64), tokenizer.pad_token_id))
+        losses.append(total.item() / int(count))
+    assert losses[1] < 0.5 < losses[0]
+
+
+def test_instruction_tuning_needs_completions(tmp_path: Path) -> None:
+    params = MODEL.model_copy(update={"instruction_tuning": MODEL.schedule})
+    with pytest.raises(ParamsError, match="no record of role pretrain has a completion to train on"):
+        pretrain_base([(prompt, "") for prompt, _ in ROWS], params, (" ", 64), tmp_path, seed=0)
