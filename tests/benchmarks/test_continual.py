@@ -195,7 +195,7 @@ def test_runs_are_read_as_chains(tmp_path: Path) -> None:
 
 
 def test_runs_that_left_nothing_make_no_table(tmp_path: Path) -> None:
-    with pytest.raises(CompassError, match="expected the results of runs, found none. Let dvc repro end first"):
+    with pytest.raises(CompassError, match=r"expected the results of runs, found none\. Let dvc repro end first"):
         report.read_chains(HERE / "worldfacts", tmp_path, "dev")
 
 
