@@ -15,6 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from compass_ops.training.adapter import AdaptedModel, detach, new_adapter
 from compass_ops.training.batches import Example, collate
 from compass_ops.training.fisher import fisher_diagonal
+from compass_ops.training.loss import completion_loss
 
 ROWS, BATCH, TOKENS, ROUNDS = 128, 32, 64, 7
 
@@ -55,7 +56,7 @@ def main() -> None:
 
 def _plain(model: AdaptedModel, examples: list[Example]) -> None:
     for start in range(0, len(examples), BATCH):
-        model(**collate(examples[start : start + BATCH], 0)).loss.backward()
+        completion_loss(model, collate(examples[start : start + BATCH], 0))[0].backward()
         model.zero_grad()
 
 

@@ -67,7 +67,7 @@ def read_chains(dataset: Path, runs: Path, half: str) -> dict[tuple[str, str], l
     Raises
     ------
     CompassError
-        If a cell failed, since a table without it would be another comparison.
+        If a cell failed, since a table without it would be another comparison, or none is there.
     """
     comparison = load_comparison(dataset / "comparison.yaml")
     failed = sorted(runs.glob(f"**/{RECEIPT}"))
@@ -78,6 +78,8 @@ def read_chains(dataset: Path, runs: Path, half: str) -> dict[tuple[str, str], l
         method, language, seed = file.parts[-4:-1]
         folders = runs / "start" / language / seed, file.parent
         found.setdefault((method, language), []).append(_chain(folders, comparison, language, half))
+    if not found:
+        raise CompassError(f"{runs}: expected the results of runs, found none. Let dvc repro end first, see README.md.")
     return found
 
 

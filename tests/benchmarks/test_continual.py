@@ -194,6 +194,11 @@ def test_runs_are_read_as_chains(tmp_path: Path) -> None:
         report.read_chains(HERE / "worldfacts", tmp_path, "gate")
 
 
+def test_runs_that_left_nothing_make_no_table(tmp_path: Path) -> None:
+    with pytest.raises(CompassError, match=r"expected the results of runs, found none\. Let dvc repro end first"):
+        report.read_chains(HERE / "worldfacts", tmp_path, "dev")
+
+
 def test_the_readme_is_what_the_results_say() -> None:
     readme = (HERE / "README.md").read_text("utf-8")
     tuning, results = (read_json(file) if file.exists() else {} for file in (report.TUNING, report.RESULTS))
