@@ -32,7 +32,7 @@ def main(pretrain: Path, auxiliary: Path, out: Path) -> None:
     if isinstance(base.embedder, TrainedEmbedder):
         makers["embedder"] = partial(_make_embedder, params, texts["embedder"])
     settings = {
-        "model": [base.model.model_dump(), base.separator, base.max_tokens],
+        "model": [base.model.model_dump(exclude_none=True), base.separator, base.max_tokens],
         "embedder": base.embedder.model_dump(),
     }
     inputs = {name: value_digest([_digests(texts[name]), settings[name], seed]) for name in makers}

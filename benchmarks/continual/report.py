@@ -53,8 +53,8 @@ def write_report() -> None:
 def _sum_up(dataset: str, half: str, why: str | None) -> None:
     build = HERE / dataset / "build"
     if half == "gate":
-        note_look(LOOKS, dataset, build / "runs", why)
         file, found = RESULTS, summary(read_chains(HERE / dataset, build / "runs", "gate"))
+        note_look(LOOKS, dataset, build / "runs", why)
     else:
         file, found = TUNING, summary(read_chains(HERE / dataset, build / "tuning", "dev"))
     known: dict[str, Any] = read_json(file) if file.exists() else {}

@@ -1,31 +1,34 @@
 """Calibration of the drift test on real prompts: false alarms without drift, and power against shifts of known size.
 
-    OMP_NUM_THREADS=1 nice -n 19 python -m benchmarks.drift.run --data ../shared/data
+    OMP_NUM_THREADS=1 python -m benchmarks.drift.run --data ../shared/data --processes 2
 
-goes on where it was stopped and leaves what is finished in ``benchmarks/drift/results.json``;
-``python -m benchmarks.drift.table`` puts the tables into ``benchmarks/drift/README.md``.
+goes on where it was stopped, begins anew if code or data changed, and leaves ``benchmarks/drift/results.json`` when all
+parts are done; ``python -m benchmarks.drift.table`` puts the tables into ``benchmarks/drift/README.md``.
 """
 
-import argparse
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from scipy.stats import beta
 
 from benchmarks.drift.draws import Draw, Drawn, Sizes, language_mix, new_topic, no_shift, topic_mix
 from benchmarks.drift.rivals import evidently, fixed
-from benchmarks.drift.streams import CLUSTERS, LANGUAGES, Stream, World, load
+from benchmarks.drift.streams import CLUSTERS, DATASETS, LANGUAGES, Stream, World, load
+from benchmarks.options import processes_option
+from benchmarks.reporting import code_digest
+from compass_ops.fanout import fan_out
 from compass_ops.monitoring.drift import Compared, DriftSettings, Histograms, LanguageDrift, judge
 from compass_ops.monitoring.measures import STATISTICS, Measured, Sample, fit_lens, measure
 from compass_ops.monitoring.permutation import step_down_max_t
 from compass_ops.seeding import generator
-from compass_ops.storage import read_json, write_json
+from compass_ops.storage import read_json, tree_digest, value_digest, write_json
 
 ALPHA = 0.05
 SETTINGS = DriftSettings(
@@ -233,32 +236,62 @@ def _flagged(
     return {(name.partition(" ")[0], name.partition(" ")[2]) for name, one in found.items() if one.verdict == "drift"}
 
 
-def main() -> None:
-    """Run what is not done yet, part by part."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", type=Path, required=True, help="the folder with multiq/, sib200/, exams/, ntrex128/")
-    parser.add_argument("--work", type=Path, default=Path("build/benchmarks/drift"), help="where finished parts lie")
-    options = parser.parse_args()
-    bench = Bench(load(options.data, options.work / "embedded"))
-    parts: dict[str, Callable[[], dict[str, Any]]] = {
-        "false alarms, sib200": lambda: false_alarms(bench, "sib200"),
-        "false alarms, multiq": lambda: false_alarms(bench, "multiq"),
-        "false alarms of other methods, per language": lambda: rivals_without_drift(bench),
-        "one of 200, new topic 40%": lambda: one_of_two_hundred(bench, "new topic", 0.4),
-        "one of 200, language mix 20%": lambda: one_of_two_hundred(bench, "language mix", 0.2),
+Part = Callable[[Bench], dict[str, Any]]
+
+
+def parts() -> dict[str, Part]:
+    """Return what there is to run, by name, the longest first."""
+    found: dict[str, Part] = {
+        "one of 200, new topic 40%": partial(one_of_two_hundred, kind="new topic", share=0.4),
+        "one of 200, language mix 20%": partial(one_of_two_hundred, kind="language mix", share=0.2),
+        "false alarms, sib200": partial(false_alarms, dataset="sib200"),
+        "false alarms, multiq": partial(false_alarms, dataset="multiq"),
+        "false alarms of other methods, per language": rivals_without_drift,
     }
     for kind in KINDS:
         for share in SHARES[kind]:
-            parts[f"power, {kind} {share:.0%}"] = partial(power, bench, kind, share)
-    results = {}
-    for name, part in parts.items():
-        file = options.work / "parts" / f"{name}.json"
-        if not file.exists():
-            start = time.monotonic()
-            write_json(file, part())
-            print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
-        results[name] = read_json(file)
-        write_json(RESULTS, results)
+            found[f"power, {kind} {share:.0%}"] = partial(power, kind=kind, share=share)
+    return found
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """Where the data are, and where the embedded rows lie; read for the first part of a process."""
+
+    data: Path
+    cache: Path
+
+    @cached_property
+    def bench(self) -> Bench:
+        """The embedded rows."""
+        return Bench(load(self.data, self.cache))
+
+    def make(self, name: str, folder: Path) -> None:
+        """Write ``result.json`` of a part."""
+        start = time.monotonic()
+        write_json(folder / "result.json", parts()[name](self.bench))
+        click.echo(f"{name}: {time.monotonic() - start:.0f} s")
+
+
+def inputs_digest(data: Path) -> str:
+    """Digest the code and the data that results depend on."""
+    here = Path(__file__).parent
+    code = [code_digest(folder) for folder in (here, here.parents[1] / "compass_ops" / "monitoring")]
+    return value_digest([code, [tree_digest(data / name) for name in DATASETS]])
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of the data sets.")
+@click.option("--work", type=click.Path(path_type=Path), default=Path("build/benchmarks/drift"), show_default=True)
+@processes_option
+def main(data: Path, work: Path, processes: int) -> None:
+    """Run what is not done yet, part by part."""
+    digest = inputs_digest(data)
+    workshop = Workshop(data, work / f"embedded-{digest[:12]}")
+    load(workshop.data, workshop.cache)  # once, before several processes would
+    names = list(parts())
+    fan_out(("drift-part", 1), dict.fromkeys(names, digest), workshop.make, work / "parts", work / "memo", processes)
+    write_json(RESULTS, {name: read_json(work / "parts" / name / "result.json") for name in names})
 
 
 if __name__ == "__main__":

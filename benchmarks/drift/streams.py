@@ -26,6 +26,8 @@ LANGUAGES = [
     "am-Ethi", "ar-Arab", "bn-Beng", "el-Grek", "hi-Deva", "ja-Jpan",
     "ka-Geor", "ru-Cyrl", "sw-Latn", "th-Thai", "tr-Latn", "yo-Latn",
 ]  # fmt: skip
+COMPARED = ("multiq", "sib200", "exams")
+DATASETS = (*COMPARED, "ntrex128")  # all that is read
 FOREIGN = "en-Latn"  # what strays into a window under a language mix; its projection serves all further languages
 CLUSTERS = (30, 100)  # ours, and the paper's
 DIMENSIONS = 128
@@ -95,7 +97,7 @@ def _embed(data: Path, cache: Path) -> None:
             rng = generator(0, "benchmark", "centroids", language, str(number))
             write_array(cache / f"centroids-{language}-{number}.npy", fit_centroids(view(news), k_means, rng))
         _write(cache / "strays", language, strays, view)
-    index = {name: languages_of(data, name) for name in ("multiq", "sib200", "exams")}
+    index = {name: languages_of(data, name) for name in COMPARED}
     for dataset, languages in index.items():
         for language in languages:
             rows = records(data, dataset, language)

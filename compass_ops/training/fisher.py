@@ -62,7 +62,7 @@ def fisher_diagonal(model: AdaptedModel, examples: Sequence[Example], pad_id: in
             batch = collate(ordered[start : start + batch_rows], pad_id)
             batch = {name: tensor.to(device) for name, tensor in batch.items()}
             new_pass()
-            completion_loss(model, batch)[0].backward()
+            completion_loss(model, batch).backward()
     return {name: (total / len(examples)).cpu() for name, total in totals.items()}
 
 

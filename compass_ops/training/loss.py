@@ -12,6 +12,17 @@ from torch.nn.functional import cross_entropy
 from compass_ops.training.batches import IGNORED
 
 
+def cropped(batch: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """Return a batch whose ``labels`` begin where the first loss is, with ``logits_to_keep``, how many are left.
+
+    A causal model then computes as many logits and the same loss; it computes all if nothing is labelled.
+    """
+    labels = batch["labels"]
+    bears_loss = (labels[:, 1:] != IGNORED).any(dim=0)  # nothing comes before a text's first token
+    keep = labels.shape[1] - int(bears_loss.int().argmax())
+    return {**batch, "labels": labels[:, -keep:], "logits_to_keep": keep}
+
+
 def completion_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what a causal model says of the tokens that bear loss.
 
@@ -19,7 +30,7 @@ def completion_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[to
     ----------
     model : PreTrainedModel or PeftModel
     batch : mapping
-        ``input_ids``, ``attention_mask``, ``labels``, as ``collate`` makes them; at least one label.
+        ``input_ids``, ``attention_mask``, ``labels``, as ``collate`` makes them.
 
     Returns
     -------
@@ -28,15 +39,12 @@ def completion_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[to
     targets : int64 (m,)
         Those tokens.
     """
-    labels = batch["labels"][:, 1:]
-    scored = labels != IGNORED
-    first = int(scored.any(dim=0).nonzero()[0])  # all positions from here on are computed, in every row
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
-    kept = model(**inputs, logits_to_keep=labels.shape[1] + 1 - first).logits[:, :-1]
-    return kept[scored[:, first:]].float(), labels[scored]
+    inputs = cropped(batch)
+    targets = inputs.pop("labels")[:, 1:]
+    scored = targets != IGNORED
+    return model(**inputs).logits[:, -inputs["logits_to_keep"] : -1][scored].float(), targets[scored]
 
 
-def completion_loss(model: Any, batch: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor | int]:
-    """Return the sum of the labelled tokens' cross entropies, in nats, and how many they are."""
-    logits, targets = completion_logits(model, batch)
-    return cross_entropy(logits, targets, reduction="sum"), len(targets)
+def completion_loss(model: Any, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """Return the sum of the labelled tokens' cross entropies, in nats."""
+    return cross_entropy(*completion_logits(model, batch), reduction="sum")

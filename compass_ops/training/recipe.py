@@ -39,26 +39,25 @@ def pretrain_base(
         If rows with a completion are asked for and there are none.
     """
     separator, max_tokens = text
-    tokenizer = train_tokenizer([f"{prompt}{separator}{answer}" for prompt, answer in rows], params.shape.vocabulary)
-    model = new_llama(params.shape, tokenizer, derived_seed(seed, "base", "initial weights"))
-    examples = encode(tokenizer, rows, separator, max_tokens, completion_only=False)
-    run = Run(work, derived_seed(seed, "base", "order"))
-    curve = train(model, examples, tokenizer.pad_token_id, schedule_from(params.schedule), run)
-    if params.instruction_tuning is not None:
-        answered = encode(tokenizer, _answered(rows), separator, max_tokens)
-        again = Run(work / "instruction_tuning", derived_seed(seed, "base", "instruction order"))
-        train(model, answered, tokenizer.pad_token_id, schedule_from(params.instruction_tuning), again)
-    return model, tokenizer, curve
-
-
-def _answered(rows: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    found = [row for row in rows if row[1]]
-    if not found:
+    answered, mere = [row for row in rows if row[1]], [row for row in rows if not row[1]]
+    if params.instruction_tuning is not None and not answered:
         raise ParamsError(
             "params.yaml: base.model.instruction_tuning: no record of role pretrain has a completion to train on. Map "
             "a source that has some, or set it to null."
         )
-    return found
+    texts = [f"{prompt}{separator}{answer}" if answer else prompt for prompt, answer in rows]
+    tokenizer = train_tokenizer(texts, params.shape.vocabulary)
+    model = new_llama(params.shape, tokenizer, derived_seed(seed, "base", "initial weights"))
+    examples = []
+    for some, between in ((answered, separator), (mere, "")):  # no separator that announces an answer where none is
+        examples += encode(tokenizer, some, between, max_tokens, completion_only=False) if some else []
+    run = Run(work, derived_seed(seed, "base", "order"))
+    curve = train(model, examples, tokenizer.pad_token_id, schedule_from(params.schedule), run)
+    if params.instruction_tuning is not None:
+        answers = encode(tokenizer, answered, separator, max_tokens)
+        again = Run(work / "instruction_tuning", derived_seed(seed, "base", "instruction order"))
+        train(model, answers, tokenizer.pad_token_id, schedule_from(params.instruction_tuning), again)
+    return model, tokenizer, curve
 
 
 def parallel_pairs(

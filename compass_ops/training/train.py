@@ -15,7 +15,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from compass_ops.errors import CompassError
 from compass_ops.training.base import device_and_dtype
 from compass_ops.training.batches import Example, collate
-from compass_ops.training.loss import completion_loss
+from compass_ops.training.loss import cropped
 
 # (model, optimizer step) -> scalar added to the task's loss. A function of the step, so that a resumed run repeats it.
 LossTerm = Callable[[nn.Module, int], torch.Tensor]
@@ -196,15 +196,15 @@ class _TermTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> Any:
-        """Return the mean over the completions' tokens, and the terms once per optimizer step.
-
-        The Trainer counts the tokens of all batches of a step where the model could; else it divides by the batches.
-        """
-        total, count = completion_loss(model, inputs)
-        share = 1.0
-        if num_items_in_batch is not None and self.model_accepts_loss_kwargs:
-            share, count = 1 / self.args.gradient_accumulation_steps, num_items_in_batch
-        return total / count + sum(term(model, self.state.global_step) * share for term in self.terms)
+        """Add the terms once per optimizer step, whatever the accumulation."""
+        result = super().compute_loss(model, cropped(inputs), return_outputs, num_items_in_batch)
+        already_scaled = num_items_in_batch is not None and self.model_accepts_loss_kwargs
+        share = 1 / self.current_gradient_accumulation_steps if already_scaled else 1.0
+        extra = sum(term(model, self.state.global_step) * share for term in self.terms)
+        if return_outputs:
+            loss, outputs = result
+            return loss + extra, outputs
+        return result + extra
 
 
 class _Follow(TrainerCallback):
@@ -219,8 +219,8 @@ class _Follow(TrainerCallback):
             return
         if not math.isfinite(logs["loss"]):
             raise NonFiniteLossError(
-                f"the loss is {logs['loss']} at step {state.global_step}. Lower train.learning_rate, or look for "
-                "damaged texts in this language's subset."
+                f"the loss is {logs['loss']} at step {state.global_step}. Lower this schedule's learning_rate, or look "
+                "for damaged texts among what it trains on."
             )
         self._watch(CurvePoint(state.global_step, logs["loss"]))
 

@@ -8,7 +8,7 @@ import torch
 from compass_ops.model_files import folder_entry
 from compass_ops.training.base import load_base
 from compass_ops.training.batches import Example, collate
-from compass_ops.training.loss import completion_logits, completion_loss
+from compass_ops.training.loss import completion_logits, completion_loss, cropped
 from tests.tiny_models import save_tiny_model
 
 EXAMPLES = [Example([5, 6, 7, 8, 9, 10], 4), Example([11, 12, 13], 1), Example([14, 15, 16, 17], 3)]
@@ -24,9 +24,14 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> torch.nn.Module:
 @pytest.mark.parametrize("examples", [EXAMPLES, WHOLE, EXAMPLES[:1]])
 def test_mean_equals_the_models_own_loss(model: torch.nn.Module, examples: list[Example]) -> None:
     batch = collate(examples, pad_id=0)
-    total, count = completion_loss(model, batch)
-    assert count == sum(len(example.input_ids) - max(1, example.prompt_tokens) for example in examples)
-    torch.testing.assert_close(total / count, model(**batch).loss)
+    count = sum(len(example.input_ids) - max(1, example.prompt_tokens) for example in examples)
+    torch.testing.assert_close(completion_loss(model, batch) / count, model(**batch).loss)
+    torch.testing.assert_close(model(**cropped(batch)).loss, model(**batch).loss)
+
+
+def test_a_batch_without_labels_is_left_whole() -> None:
+    batch = collate([Example([5, 6, 7], 3)], pad_id=0)
+    assert cropped(batch)["logits_to_keep"] == 3
 
 
 def test_each_row_of_logits_stands_before_its_target(model: torch.nn.Module) -> None:

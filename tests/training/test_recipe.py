@@ -9,9 +9,9 @@ import torch
 from compass_ops.errors import ParamsError
 from compass_ops.model_files import folder_entry
 from compass_ops.sections import LlamaShape, PretrainedModel, ScheduleParams
+from compass_ops.training import recipe
 from compass_ops.training.base import load_base
-from compass_ops.training.batches import collate, encode
-from compass_ops.training.loss import completion_loss
+from compass_ops.training.batches import Example, collate, encode
 from compass_ops.training.recipe import parallel_pairs, pretrain_base
 
 ROWS = [(f"Which number comes after {n}?", str(n + 1)) for n in range(12)]
@@ -65,12 +65,24 @@ def test_instruction_tuning_learns_answers_that_pretraining_does_not(tmp_path: P
         params = MODEL.model_copy(update={"instruction_tuning": instruction_tuning})
         work = tmp_path / str(instruction_tuning is None)
         model, tokenizer, _ = pretrain_base([*rows, ("no answer", "")], params, (" ", 64), work, seed=0)
-        total, count = completion_loss(model, collate(encode(tokenizer, rows, " ", 64), tokenizer.pad_token_id))
-        losses.append(total.item() / int(count))
-    assert losses[1] < 0.5 < losses[0]
+        batch = collate(encode(tokenizer, rows, " ", 64), tokenizer.pad_token_id)
+        losses.append(model(**batch).loss.item())
+    assert losses[1] < 0.2 < losses[0]  # .37 if all tokens bore loss
 
 
 def test_instruction_tuning_needs_completions(tmp_path: Path) -> None:
     params = MODEL.model_copy(update={"instruction_tuning": MODEL.schedule})
     with pytest.raises(ParamsError, match="no record of role pretrain has a completion to train on"):
         pretrain_base([(prompt, "") for prompt, _ in ROWS], params, (" ", 64), tmp_path, seed=0)
+    assert not list(tmp_path.iterdir())  # said before anything is trained
+
+
+def test_a_text_without_a_completion_announces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Example] = []
+    monkeypatch.setattr(recipe, "train", lambda _model, examples, *_: seen.extend(examples) or [])
+    rows = [("a mere text", ""), ("a question", "answer")]
+    _, tokenizer, _ = pretrain_base(rows, MODEL, ("\nTopic: ", 64), tmp_path, seed=0)
+    assert [tokenizer.decode(one.input_ids) for one in seen] == [
+        "a question\nTopic: answer<|end|>",
+        "a mere text<|end|>",
+    ]

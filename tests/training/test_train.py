@@ -87,10 +87,24 @@ def test_a_term_counts_once_per_step_whatever_the_accumulation(tmp_path: Path) -
     def constant(_: nn.Module, __: int) -> torch.Tensor:
         return torch.tensor(1000.0)
 
-    for accumulation in (1, 2):
+    for accumulation in (1, 2, 4):  # of 4, an epoch's last step has two batches
         schedule = Schedule(**{**SCHEDULE.__dict__, "accumulation": accumulation})
         _, curve = run(tmp_path, schedule, (constant,), f"work{accumulation}")
         assert all(1000 < point.loss < 1020 for point in curve)
+
+
+def test_accumulated_batches_weigh_each_token_alike(tmp_path: Path) -> None:
+    found = []
+    for batch_rows, accumulation in ((4, 1), (2, 2)):  # all four rows in every step
+        schedule = Schedule(**{**SCHEDULE.__dict__, "batch_rows": batch_rows, "accumulation": accumulation})
+        base, tokenizer = load_base(folder_entry(save_tiny_model("llama", tmp_path / "base"), tmp_path), tmp_path)
+        model = new_adapter(base, {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}, seed=0)
+        rows = [("one", "1"), ("two", "2 and 2 and 2 and 2"), ("three", "3"), ("four", "4 and 4")]
+        order = Run(tmp_path / str(batch_rows), 0)
+        train(model, encode(tokenizer, rows, " ", 64), tokenizer.pad_token_id, schedule, order)
+        found.append(weights_of(model))
+    for name, weight in found[0].items():
+        torch.testing.assert_close(weight, found[1][name], rtol=1e-3, atol=1e-5)
 
 
 def test_terms_see_the_step(tmp_path: Path) -> None:
@@ -105,5 +119,5 @@ def test_terms_see_the_step(tmp_path: Path) -> None:
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
-    with pytest.raises(NonFiniteLossError, match=r"the loss is nan at step 1\. Lower train\.learning_rate"):
+    with pytest.raises(NonFiniteLossError, match=r"the loss is nan at step 1\. Lower this schedule's learning_rate"):
         run(tmp_path, terms=(lambda _, __: torch.tensor(float("nan")),))
