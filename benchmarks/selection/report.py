@@ -32,9 +32,7 @@ def main(dataset: str | None, half: str, why: str | None) -> None:
     """Sum up a data set's runs in dev.json or results.json, then write the tables of README.md and figure.svg anew."""
     try:
         if dataset is not None:
-            if half == "gate":
-                note_look(LOOKS, dataset, HERE / dataset / "build/runs", why)
-            _sum_up(dataset, half)
+            _sum_up(dataset, half, why)
         write_report()
     except CompassError as error:
         raise click.ClickException(str(error)) from error
@@ -48,10 +46,12 @@ def write_report() -> None:
     write_bytes(HERE / "figure.svg", figure(results or dev).encode())
 
 
-def _sum_up(dataset: str, half: str) -> None:
+def _sum_up(dataset: str, half: str, why: str | None) -> None:
     folder, file = HERE / dataset, DEV if half == "dev" else RESULTS
     known: dict[str, Any] = read_json(file) if file.exists() else {}
     found = summary(read_cells(folder, half))
+    if half == "gate":
+        note_look(LOOKS, dataset, folder / "build/runs", why)
     write_json(file, known | {dataset: found})
 
 
