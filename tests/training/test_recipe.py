@@ -79,7 +79,7 @@ def test_instruction_tuning_needs_completions(tmp_path: Path) -> None:
 
 def test_a_text_without_a_completion_announces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Example] = []
-    monkeypatch.setattr(recipe, "train", lambda _model, examples, *_: seen.extend(examples) or [])
+    monkeypatch.setattr(recipe, "train", lambda _model, examples, *_: seen.extend(examples))
     rows = [("a mere text", ""), ("a question", "answer")]
     _, tokenizer, _ = pretrain_base(rows, MODEL, ("\nTopic: ", 64), tmp_path, seed=0)
     assert [tokenizer.decode(one.input_ids) for one in seen] == [
