@@ -56,7 +56,7 @@ def main() -> None:
 
 def _plain(model: AdaptedModel, examples: list[Example]) -> None:
     for start in range(0, len(examples), BATCH):
-        completion_loss(model, collate(examples[start : start + BATCH], 0)).backward()
+        torch.autograd.backward(completion_loss(model, collate(examples[start : start + BATCH], 0)))
         model.zero_grad()
 
 
