@@ -276,7 +276,7 @@ class Workshop:
 def inputs_digest(data: Path) -> str:
     """Digest the code and the data that results depend on."""
     here = Path(__file__).parent
-    code = [code_digest(folder) for folder in (here, here.parents[1] / "compass_ops" / "monitoring")]
+    code = [code_digest(folder) for folder in (here, here.parents[1] / "compass_ops")]
     return value_digest([code, [tree_digest(data / name) for name in DATASETS]])
 
 

@@ -39,7 +39,7 @@ def pretrain_base(
         If rows with a completion are asked for and there are none.
     """
     separator, max_tokens = text
-    answered, mere = [row for row in rows if row[1]], [row for row in rows if not row[1]]
+    answered, unanswered = [row for row in rows if row[1]], [row for row in rows if not row[1]]
     if params.instruction_tuning is not None and not answered:
         raise ParamsError(
             "params.yaml: base.model.instruction_tuning: no record of role pretrain has a completion to train on. Map "
@@ -49,7 +49,10 @@ def pretrain_base(
     tokenizer = train_tokenizer(texts, params.shape.vocabulary)
     model = new_llama(params.shape, tokenizer, derived_seed(seed, "base", "initial weights"))
     examples = []
-    for some, between in ((answered, separator), (mere, "")):  # no separator that announces an answer where none is
+    for some, between in (
+        (answered, separator),
+        (unanswered, ""),
+    ):  # no separator that announces an answer where none is
         examples += encode(tokenizer, some, between, max_tokens, completion_only=False) if some else []
     run = Run(work, derived_seed(seed, "base", "order"))
     curve = train(model, examples, tokenizer.pad_token_id, schedule_from(params.schedule), run)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedTokenizerBase
 
 from compass_ops.errors import ParamsError
 from compass_ops.model_files import folder_entry
@@ -67,7 +68,7 @@ def test_instruction_tuning_learns_answers_that_pretraining_does_not(tmp_path: P
         model, tokenizer, _ = pretrain_base([*rows, ("no answer", "")], params, (" ", 64), work, seed=0)
         batch = collate(encode(tokenizer, rows, " ", 64), tokenizer.pad_token_id)
         losses.append(model(**batch).loss.item())
-    assert losses[1] < 0.2 < losses[0]  # .37 if all tokens bore loss
+    assert losses[1] < 0.2 < losses[0]
 
 
 def test_instruction_tuning_needs_completions(tmp_path: Path) -> None:
@@ -77,12 +78,21 @@ def test_instruction_tuning_needs_completions(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())  # said before anything is trained
 
 
-def test_a_text_without_a_completion_announces_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Example] = []
-    monkeypatch.setattr(recipe, "train", lambda _model, examples, *_: seen.extend(examples))
+def test_a_text_without_a_completion_announces_none_and_is_not_tuned_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases: list[list[Example]] = []
+    monkeypatch.setattr(recipe, "train", lambda _model, examples, *_: phases.append(examples))
     rows = [("a mere text", ""), ("a question", "answer")]
-    _, tokenizer, _ = pretrain_base(rows, MODEL, ("\nTopic: ", 64), tmp_path, seed=0)
-    assert [tokenizer.decode(one.input_ids) for one in seen] == [
-        "a question\nTopic: answer<|end|>",
-        "a mere text<|end|>",
+    params = MODEL.model_copy(update={"instruction_tuning": MODEL.schedule})
+    _, tokenizer, _ = pretrain_base(rows, params, ("\nTopic: ", 64), tmp_path, seed=0)
+    told = [[(tokenizer.decode(one.input_ids), _unlabelled(tokenizer, one)) for one in phase] for phase in phases]
+    assert told == [
+        [("a question\nTopic: answer<|end|>", ""), ("a mere text<|end|>", "")],
+        [("a question\nTopic: answer<|end|>", "a question")],
     ]
+
+
+def _unlabelled(tokenizer: PreTrainedTokenizerBase, example: Example) -> str:
+    """Return what of a text bears no loss."""
+    return str(tokenizer.decode(example.input_ids[: example.prompt_tokens]))
