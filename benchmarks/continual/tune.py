@@ -1,4 +1,4 @@
-"""Run the variants that strengths are chosen from: other languages and seeds than are reported, dev alone."""
+"""Run the variants that strengths are chosen from: other languages and seeds than are reported."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from pipelines._stage import path_option, stage
 @path_option("--out")
 @processes_option
 def main(records: Path, assignments: Path, base: Path, out: Path, processes: int) -> None:
-    """Run every variant of ``tuning``; the gate half is not read."""
-    cells = Cells(records, assignments, base, ("dev",))
+    """Run every variant of ``tuning``; the gate half of its languages chooses between them, and is never reported."""
+    cells = Cells(records, assignments, base, ("dev", "gate"))
     tuning = cells.comparison.tuning
     cells.run(tuning.variants, (tuning.languages, tuning.seeds), out, processes)
 

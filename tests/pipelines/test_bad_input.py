@@ -217,7 +217,7 @@ def test_a_loss_that_is_not_a_number_fails_its_language_alone(project: Project) 
     receipt = project.json("train", "tr", "receipt.json")
     assert receipt["status"] == "failed"
     assert receipt["reason"].startswith("the loss is nan at step 1")
-    assert "Lower train.learning_rate" in receipt["reason"]
+    assert "Lower this schedule's learning_rate" in receipt["reason"]
     for language in ("ca", "sw"):
         assert (project.root / "build" / "train" / language / "version" / "manifest.json").is_file()
     assert not list((project.root / ".memo" / "train").glob("*.partial"))
