@@ -22,7 +22,7 @@ class Step(Section):
 
 
 class Tuning(Section):
-    """What strengths are chosen on: other languages and other seeds than are reported, the dev half alone."""
+    """What strengths are chosen on: other languages and other seeds than are reported, on their gate half."""
 
     languages: list[str]
     seeds: list[int] = Field(min_length=1)

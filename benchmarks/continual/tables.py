@@ -22,7 +22,7 @@ def tables(tuning: Summaries, results: Summaries) -> str:
             parts.append(f"Gate half.\n\n{_table(results[dataset])}\n\n{_languages(results[dataset])}")
         if dataset in tuning:
             parts.append(
-                "Tuning: dev half of other languages and seeds, from which the strengths were chosen.\n\n"
+                "Tuning: gate half of other languages and seeds, from which the strengths were chosen.\n\n"
                 f"{_table(tuning[dataset])}\n"
             )
     return "\n".join(parts) if parts else "Nothing has been run yet.\n"
