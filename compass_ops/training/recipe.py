@@ -49,10 +49,8 @@ def pretrain_base(
     tokenizer = train_tokenizer(texts, params.shape.vocabulary)
     model = new_llama(params.shape, tokenizer, derived_seed(seed, "base", "initial weights"))
     examples = []
-    for some, between in (
-        (answered, separator),
-        (unanswered, ""),
-    ):  # no separator that announces an answer where none is
+    # A text without an answer has no separator, which would announce one.
+    for some, between in ((answered, separator), (unanswered, "")):
         examples += encode(tokenizer, some, between, max_tokens, completion_only=False) if some else []
     run = Run(work, derived_seed(seed, "base", "order"))
     curve = train(model, examples, tokenizer.pad_token_id, schedule_from(params.schedule), run)

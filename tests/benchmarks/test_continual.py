@@ -1,5 +1,6 @@
 """The continual comparison: streams, the accuracy matrix, summary and tables by hand; its files fit the settings."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from benchmarks.continual import report
 from benchmarks.continual.matrix import accuracy_matrix, backward_transfer, final_accuracy, forgetting
@@ -24,6 +26,7 @@ from compass_ops.training.method import method_of
 from pipelines._code import ROOT
 
 HERE = ROOT / "benchmarks" / "continual"
+WORLDFACTS = load_comparison(HERE / "worldfacts" / "comparison.yaml")
 DATASETS = sorted(path.parent.name for path in HERE.glob("*/comparison.yaml"))
 R = np.array([[0.8, 0.2, 0.5], [0.6, 0.9, 0.4], [0.5, 0.7, 0.6]])
 
@@ -139,7 +142,7 @@ def test_faults_of_the_file_are_named(change: Any, message: str, tmp_path: Path)
 
 
 def test_a_part_is_a_slice_of_the_whole() -> None:
-    comparison = load_comparison(HERE / "worldfacts" / "comparison.yaml")
+    comparison = WORLDFACTS
     assert chosen(comparison, "naive,ecda/sw/1") == (
         {n: comparison.methods[n] for n in ("naive", "ecda")},
         (["sw"], [0]),
@@ -174,15 +177,15 @@ def test_a_summary_by_hand() -> None:
 def write_cell(folder: Path, steps: dict[int, dict[str, list[bool]]]) -> None:
     rows = [(step, topic, hit) for step, topics in steps.items() for topic, hits in topics.items() for hit in hits]
     columns = {"step": [row[0] for row in rows], "topic": [row[1] for row in rows], "correct": [row[2] for row in rows]}
-    halves = [pa.table({**columns, "split": [half] * len(rows)}) for half in ("dev", "gate")]
-    write_table(folder / "items.parquet", pa.concat_tables(halves))
+    gate = pa.table({**columns, "split": ["gate"] * len(rows)})
+    dev = pa.table({**columns, "correct": [not row[2] for row in rows], "split": ["dev"] * len(rows)})
+    write_table(folder / "items.parquet", pa.concat_tables([dev, gate]))
     cost = {"tokens": 10, "replay": 2, "fisher": 1, "teacher": 2, "seconds": 0.5, "alpha": 1.0}
     write_json(folder / "cost.json", [cost] * len(steps))
 
 
 def test_runs_are_read_as_chains(tmp_path: Path) -> None:
-    comparison = load_comparison(HERE / "worldfacts" / "comparison.yaml")
-    topics = [topic for group in comparison.groups.values() for topic in group]
+    topics = [topic for group in WORLDFACTS.groups.values() for topic in group]
     write_cell(tmp_path / "start" / "sw" / "0", {0: {topic: [True, False] for topic in topics}})
     later = {step: {topic: [True] for topic in topics} for step in (1, 2, 3, 4)}
     write_cell(tmp_path / "methods" / "ecda" / "sw" / "0", later)
@@ -192,6 +195,27 @@ def test_runs_are_read_as_chains(tmp_path: Path) -> None:
     write_json(tmp_path / "methods" / "naive" / "sw" / "0" / RECEIPT, {"reason": "NaN"})
     with pytest.raises(CompassError, match=r"1 cells failed, the first .*: NaN"):
         report.read_chains(HERE / "worldfacts", tmp_path, "gate")
+
+
+@pytest.mark.parametrize(("half", "runs", "file"), [("tuning", "tuning", "TUNING"), ("gate", "runs", "RESULTS")])
+def test_both_reports_are_of_the_gate_half(
+    half: str, runs: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    topics = [topic for group in WORLDFACTS.groups.values() for topic in group]
+    build = tmp_path / "worldfacts" / "build" / runs
+    right = {topic: [True] for topic in topics}
+    for language in ("sw", "tr"):
+        write_cell(build / "start" / language / "0", {0: right})
+        write_cell(build / "methods" / "ecda" / language / "0", dict.fromkeys((1, 2, 3, 4), right))
+    shutil.copy(HERE / "worldfacts" / "comparison.yaml", tmp_path / "worldfacts")
+    shutil.copy(HERE / "README.md", tmp_path)
+    monkeypatch.setattr(report, "HERE", tmp_path)
+    for name in ("RESULTS", "TUNING", "LOOKS"):
+        monkeypatch.setattr(report, name, tmp_path / f"{name.lower()}.json")
+    ended = CliRunner().invoke(report.main, ["--dataset", "worldfacts", "--half", half])
+    assert ended.exit_code == 0, ended.output
+    assert read_json(getattr(report, file))["worldfacts"]["ecda"]["acc"] == 1.0  # dev has 0
+    assert report.LOOKS.exists() == (half == "gate")
 
 
 def test_runs_that_left_nothing_make_no_table(tmp_path: Path) -> None:
