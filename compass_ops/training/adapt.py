@@ -24,7 +24,7 @@ from compass_ops.training.ewc import ewc_term, normalised
 from compass_ops.training.fisher import fisher_diagonal
 from compass_ops.training.method import AnchorRule, Method
 from compass_ops.training.recipe import schedule_from
-from compass_ops.training.replay import Replay, choose_anchors, replay_term, weighted_sample
+from compass_ops.training.replay import Replay, calibrated, choose_anchors, replay_term, weighted_sample
 from compass_ops.training.train import CurvePoint, LossTerm, Run, Watch, train, unwatched
 from compass_ops.training.version import Origin, write_manifest
 
@@ -228,12 +228,13 @@ def write_memory(
     weights = seen.column(_STANDS_FOR).to_numpy()
     size = max(params.anchor_min, round(params.anchor_share * weights.sum()))
     anchors = choose_anchors(_strata(seen, rule), weights, size, rng)
+    stand_for = calibrated(anchors, seen.column("cluster").to_numpy().astype(np.int64), weights)
     kept = seen.take(pa.array(anchors.rows)).drop_columns(_STANDS_FOR)
     rows = weighted_sample(weights, params.fisher_rows, rng)
     examples = base.examples(seen.take(pa.array(rows)))
     fisher = fisher_diagonal(model, examples, base.pad_id, params.schedule.batch_rows)
     save_file(fisher, order.folder / FISHER)
-    write_table(order.folder / ANCHORS, kept.append_column(_STANDS_FOR, pa.array(anchors.stands_for)))
+    write_table(order.folder / ANCHORS, kept.append_column(_STANDS_FOR, pa.array(stand_for)))
 
 
 def _strata(rows: pa.Table, rule: AnchorRule) -> NDArray[np.int64]:

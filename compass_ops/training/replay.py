@@ -27,34 +27,65 @@ class Anchors:
 def choose_anchors(
     strata: NDArray[np.int64], stands_for: NDArray[np.float64], size: int, rng: np.random.Generator
 ) -> Anchors:
-    """Choose rows to keep, each stratum by its share of the history (largest remainder), at random inside it.
+    """Choose rows to keep by systematic sampling through the strata, each with a chance in proportion to its weight.
 
-    A row that was kept before stands for many of the history, so that what was learned long ago keeps its share
-    from version to version. The weights of a stratum's chosen rows sum to its share; a stratum too small for a row
-    loses its weight to the others.
+    Madow 1949 (Annals of Mathematical Statistics 20): rows are laid end to end in the order of their strata, and every
+    W/size-th place from a random start on is drawn. So each stratum has the whole number below or above its share of
+    the history, on average exactly its share, also where strata are more than anchors. A row that was kept before
+    stands for many of the history, so that what was learned long ago keeps its share from version to version.
 
     Parameters
     ----------
     strata : int64 (n,)
-        Stratum of each row at hand, such as its cluster and language as one number.
+        Stratum of each row at hand, such as its cluster and language as one number; neighbours are alike.
     stands_for : float64 (n,), > 0
         Rows of the history that each stands for; 1 for a new one.
     size : int
-        How many to keep; all if n <= size.
+        How many to keep; all if n <= size. A row heavier than the interval is kept with the weight it has; the others
+        kept stand for an equal part of the rest each.
     rng : numpy.random.Generator
     """
     if len(strata) <= size:
         return Anchors(np.arange(len(strata)), stands_for.copy())
-    _, strata = np.unique(strata, return_inverse=True)
-    shares = np.bincount(strata, weights=stands_for).astype(np.float64)
-    quotas = _quotas(shares, np.bincount(strata), size)
-    chosen = []
-    for stratum in np.flatnonzero(quotas):
-        members = np.flatnonzero(strata == stratum)
-        chosen.append(members[weighted_sample(stands_for[members], int(quotas[stratum]), rng)])
-    rows = np.sort(np.concatenate(chosen))
-    weights = (shares / np.maximum(quotas, 1))[strata[rows]]
-    return Anchors(rows, weights * stands_for.sum() / weights.sum())
+    heavy, interval = _heavy(stands_for, size)
+    order = np.lexsort((rng.random(len(strata)), strata))
+    line = order[~heavy[order]]
+    places = (rng.random() + np.arange(size - int(heavy.sum()))) * interval
+    drawn = np.searchsorted(stands_for[line].cumsum(), places, side="right")
+    rows = np.sort(np.concatenate([np.flatnonzero(heavy), line[np.minimum(drawn, len(line) - 1)]]))
+    return Anchors(rows, np.where(heavy, stands_for, interval)[rows])
+
+
+def calibrated(anchors: Anchors, clusters: NDArray[np.int64], stands_for: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return float64 (m,): the anchors' weights, scaled so that each cluster's sum is what it is in the history.
+
+    A cluster without an anchor loses its weight to the others.
+
+    Parameters
+    ----------
+    anchors : Anchors
+        Chosen among the rows at hand.
+    clusters : int64 (n,)
+        Cluster of each row at hand.
+    stands_for : float64 (n,), > 0
+        As for ``choose_anchors``.
+    """
+    kept = clusters[anchors.rows]
+    history = np.bincount(clusters, stands_for)
+    drawn = np.bincount(kept, anchors.stands_for, len(history))
+    weights = (anchors.stands_for * history[kept]) / drawn[kept]
+    return np.asarray(weights * stands_for.sum() / weights.sum())
+
+
+def _heavy(weights: NDArray[np.float64], size: int) -> tuple[NDArray[np.bool_], float]:
+    """Return bool (n,), which rows weigh as much as an interval or more, and the interval of the others."""
+    heavy = np.zeros(len(weights), np.bool_)
+    while True:
+        interval = float(weights[~heavy].sum()) / (size - int(heavy.sum()))
+        more = ~heavy & (weights >= interval)
+        if not more.any():
+            return heavy, interval
+        heavy |= more
 
 
 def weighted_sample(weights: NDArray[np.float64], size: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -63,19 +94,6 @@ def weighted_sample(weights: NDArray[np.float64], size: int, rng: np.random.Gene
     Exponential keys, Efraimidis and Spirakis 2006. Returns sorted row numbers, int64.
     """
     return np.sort(np.argsort(rng.exponential(size=len(weights)) / weights)[:size])
-
-
-def _quotas(shares: NDArray[np.float64], supply: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-    """Divide ``size`` <= sum of supply by shares, none above its supply; what one lacks goes to the others."""
-    quotas = np.zeros(len(shares), np.int64)
-    while left := size - int(quotas.sum()):
-        open_ = quotas < supply
-        exact = np.where(open_, shares, 0) / shares[open_].sum() * left
-        more = np.floor(exact).astype(np.int64)
-        places = np.argsort(np.where(open_, more - exact, np.inf), kind="stable")[: left - int(more.sum())]
-        more[places] += 1
-        quotas = np.minimum(quotas + more, supply)
-    return quotas
 
 
 def divergence(new: torch.Tensor, old: torch.Tensor, temperature: float) -> torch.Tensor:

@@ -12,7 +12,15 @@ from compass_ops.model_files import folder_entry
 from compass_ops.training.adapter import AdaptedModel, new_adapter, trainable_parameters, weights_of
 from compass_ops.training.base import load_base
 from compass_ops.training.batches import Example
-from compass_ops.training.replay import Replay, choose_anchors, divergence, replay_term, weighted_sample
+from compass_ops.training.replay import (
+    Anchors,
+    Replay,
+    calibrated,
+    choose_anchors,
+    divergence,
+    replay_term,
+    weighted_sample,
+)
 from tests.oracles import replay_loss
 from tests.tiny_models import save_tiny_model
 
@@ -30,11 +38,14 @@ def test_each_stratum_keeps_its_share() -> None:
     assert kept.stands_for.tolist() == [10.0] * 10
 
 
-def test_remainders_go_to_the_largest_fractions() -> None:
-    strata, weights = new_rows([0, 1, 2], [5, 3, 2])  # exact quotas of 4: 2.0, 1.2, 0.8
-    kept = choose_anchors(strata, weights, 4, np.random.default_rng(0))
-    assert np.bincount(strata[kept.rows]).tolist() == [2, 1, 1]
-    assert kept.stands_for.tolist() == [2.5, 2.5, 3.0, 2.0]
+def test_a_stratum_has_the_whole_number_below_or_above_its_share() -> None:
+    strata, weights = new_rows([0, 1, 2], [5, 3, 2])  # shares of 4: 2.0, 1.2, 0.8
+    rng = np.random.default_rng(0)
+    kept = [choose_anchors(strata, weights, 4, rng) for _ in range(2000)]
+    counts = np.array([np.bincount(strata[one.rows], minlength=3) for one in kept])
+    assert {tuple(row) for row in counts} == {(2, 1, 1), (2, 2, 0)}
+    assert counts.mean(axis=0) == pytest.approx([2.0, 1.2, 0.8], abs=0.04)
+    assert all(one.stands_for.tolist() == [2.5] * 4 for one in kept)
 
 
 def test_a_small_history_is_kept_whole() -> None:
@@ -50,19 +61,41 @@ def test_the_past_keeps_its_share_though_few_of_its_rows_are_left() -> None:
     assert np.bincount(strata[kept.rows], kept.stands_for) == pytest.approx([300, 100])
 
 
-def test_what_a_stratum_lacks_goes_to_the_others_and_its_weight_stays() -> None:
+def test_rows_too_heavy_for_their_chance_are_kept_as_they_are() -> None:
     strata = np.repeat(np.array([0, 1], np.int64), [2, 100])
-    weights = np.repeat(np.array([150.0, 1.0]), [2, 100])  # 9 of 12 by share, but there are only 2
+    weights = np.repeat(np.array([150.0, 1.0]), [2, 100])  # an interval of 400 / 12
     kept = choose_anchors(strata, weights, 12, np.random.default_rng(0))
     assert np.bincount(strata[kept.rows]).tolist() == [2, 10]
-    assert np.bincount(strata[kept.rows], kept.stands_for) == pytest.approx([300, 100])
+    assert kept.stands_for.tolist() == [150.0, 150.0] + [10.0] * 10
 
 
-def test_a_stratum_too_small_for_an_anchor_loses_its_weight_to_the_others() -> None:
-    strata, weights = new_rows([0, 1], [99, 1])
-    kept = choose_anchors(strata, weights, 5, np.random.default_rng(0))
-    assert strata[kept.rows].tolist() == [0] * 5
-    assert kept.stands_for.sum() == pytest.approx(100)
+def test_a_row_can_be_heavy_only_once_heavier_ones_are_set_aside() -> None:
+    weights = np.array([90.0, 4.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # 100 / 3, then 10 / 2, then 6 / 1
+    kept = choose_anchors(np.zeros(8, np.int64), weights, 3, np.random.default_rng(0))
+    assert kept.rows[0] == 0
+    assert kept.stands_for.tolist() == [90.0, 5.0, 5.0]
+
+
+def test_every_row_has_a_chance_in_proportion_to_its_weight_though_strata_are_more_than_anchors() -> None:
+    rng = np.random.default_rng(0)
+    weights = np.repeat([7.0, 1.0], [10, 50])  # ten anchors of 70 rows, and 50 new rows, each in a stratum of its own
+    strata = rng.permutation(60)
+    drawn = np.zeros(60)
+    for _ in range(4000):
+        drawn[choose_anchors(strata, weights, 12, rng).rows] += 1 / 4000
+    assert drawn[:10] == pytest.approx([0.7] * 10, abs=0.04)
+    assert drawn[10:] == pytest.approx([0.1] * 50, abs=0.03)
+
+
+def test_the_chosen_stand_for_the_whole_history() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        n = int(rng.integers(2, 60))
+        strata, weights, size = rng.integers(0, 9, n), rng.exponential(size=n) ** 3 + 1e-6, int(rng.integers(1, n))
+        kept = choose_anchors(strata, weights, size, rng)
+        assert len(set(kept.rows.tolist())) == size
+        assert kept.stands_for.sum() == pytest.approx(weights.sum())
+        assert kept.rows.tolist() == sorted(kept.rows.tolist())
 
 
 def test_rows_are_drawn_by_their_weights() -> None:
@@ -70,6 +103,15 @@ def test_rows_are_drawn_by_their_weights() -> None:
     first = [weighted_sample(np.array([3.0, 1.0]), 1, rng)[0] for _ in range(4000)]
     assert np.mean(first) == pytest.approx(0.25, abs=0.03)
     assert weighted_sample(np.ones(3), 5, rng).tolist() == [0, 1, 2]
+
+
+def test_the_history_of_each_cluster_keeps_its_size() -> None:
+    clusters, stands_for = np.array([0, 0, 0, 1, 1, 2]), np.array([4.0, 2.0, 2.0, 3.0, 1.0, 4.0])
+    kept = Anchors(np.array([0, 1, 3]), np.array([5.0, 5.0, 5.0]))
+    # 8 and 4 rows in the two that are left, and 16 in all
+    assert calibrated(kept, clusters, stands_for).tolist() == pytest.approx([16 / 3, 16 / 3, 16 / 3])
+    uneven = Anchors(np.array([0, 1, 3]), np.array([6.0, 2.0, 5.0]))
+    assert calibrated(uneven, clusters, stands_for).tolist() == pytest.approx([8.0, 8 / 3, 16 / 3])
 
 
 class Recorder(nn.Module):
