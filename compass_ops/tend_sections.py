@@ -22,7 +22,7 @@ class UpdateParams(Section):
         description="Set the anchors replayed per step as a share of the batch's rows, such as 0.25."
     )
     temperature: Positive | None = Field(
-        description="Set tau, at which answers on anchors are held to the old adapter's, such as 2.0; null for labels only."
+        description="Set tau, at which answers on anchors are held to the old adapter's, or null for labels alone."
     )
     interpolations: list[Annotated[float, Field(gt=0, le=1)]] = Field(
         min_length=1,
