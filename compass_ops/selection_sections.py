@@ -66,8 +66,8 @@ class CompassPlusParams(Section):
     """The parts of `compass_plus`, each on its own."""
 
     shrinkage: bool = Field(description="Say whether the target's histogram is shrunken towards the pool's.")
-    water_filling: bool = Field(
-        description="Choose true for quotas that fill up what is missing, false for quotas in proportion to the gap."
+    quotas: Literal["gap", "water_filling", "proportional"] = Field(
+        description="Choose gap (by what is missing), water_filling (fills it up), or proportional (by what is asked)."
     )
     affinity: Annotated[float, Field(ge=0)] = Field(
         description="Set how much near languages are preferred, weight exp(-affinity x distance); 0 for not at all."

@@ -8,29 +8,26 @@ from benchmarks.selection.summary import ABLATION, OWN
 Summaries = Mapping[str, Mapping[str, Any]]
 _COLUMNS = (
     "| strategy | accuracy | 95 % over languages | margin | distance | repeats | tokens | vs random | "
-    "compass_plus vs it | p | p (Holm) | d |\n"
+    "compass_plus vs it, 95 % | p | p (Holm) | d |\n"
     "| :-- | --: | :-: | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
 )
 
 
 def tables(dev: Summaries, results: Summaries) -> str:
-    """Return all tables: the gate half first where it was looked at, then dev with the ablations."""
+    """Return all tables: the gate half first where it was looked at, then dev, each with the ablations."""
     parts = []
     for dataset in sorted({*dev, *results}):
         parts.append(f"### {dataset}\n")
         if dataset in results:
-            parts.append(f"Gate half.\n\n{_table(results[dataset], ablations=False)}\n")
+            parts.append(f"Gate half.\n\n{_table(results[dataset])}\n")
         if dataset in dev:
-            parts.append(
-                f"Dev half, on which variants and the default were chosen.\n\n{_table(dev[dataset], ablations=True)}\n"
-            )
+            parts.append(f"Dev half, on which variants and the default were chosen.\n\n{_table(dev[dataset])}\n")
         parts.append(_languages(results.get(dataset) or dev[dataset]))
     return "\n".join(parts) if parts else "Nothing has been run yet.\n"
 
 
-def _table(summary: Mapping[str, Any], *, ablations: bool) -> str:
-    names = [name for name in summary if ablations or not name.startswith(ABLATION)]
-    names.sort(key=lambda name: (name.startswith(ABLATION), -summary[name]["mean_accuracy"]))
+def _table(summary: Mapping[str, Any]) -> str:
+    names = sorted(summary, key=lambda name: (name.startswith(ABLATION), -summary[name]["mean_accuracy"]))
     return "\n".join([_COLUMNS, *(_row(name, summary[name]) for name in names)])
 
 
@@ -46,7 +43,7 @@ def _row(name: str, entry: Mapping[str, Any]) -> str:
         f"{entry['duplicates']:.0%}" if entry["train_tokens"] else "",
         f"{entry['train_tokens'] / 1000:.0f}k",
         f"{random['diff']:+.3f}" if random else "",
-        f"{own['diff']:+.3f}" if own else "",
+        f"{own['diff']:+.3f} [{own['low']:+.3f}, {own['high']:+.3f}]" if own else "",
         _p(own["p"]) if own else "",
         _p(own["p_holm"]) if own else "",
         f"{own['d']:.2f}" if own and own["d"] is not None else "",

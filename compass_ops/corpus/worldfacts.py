@@ -62,7 +62,8 @@ class WorldfactsSettings:
 def records(settings: WorldfactsSettings, seed: int) -> dict[str, list[Row]]:
     """Make every record of the simulated project.
 
-    A language's rows depend on its own settings alone, so that adding a target changes no other language.
+    A language's rows depend on its own settings alone: adding a target changes no other language's. Which of
+    them ingest keeps in the pool depends on all targets, whose test facts it leaves out.
 
     Returns
     -------

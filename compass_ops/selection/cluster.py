@@ -33,7 +33,8 @@ class Health:
     density_validity : float
         DBCV of a sample of rows, in [-1, 1]; like the silhouette for clusters that are not round.
     stability : float
-        Mean adjusted Rand index of pairs of clusterings fitted on different halves, at most 1; 0 is chance.
+        Mean adjusted Rand index of pairs of K-Means of as many clusters, fitted on different halves, at most 1; 0 is
+        chance. With HDBSCAN a figure of the vectors, not of its own clusters.
     language_information : float
         Normalised mutual information of cluster and language, in [0, 1]; at 0 clusters are topics, not languages.
     smallest, largest : int
@@ -94,11 +95,21 @@ def fit_centroids(vectors: Vectors, settings: KMeansParams | HdbscanParams, rng:
 
 
 def assign(vectors: Vectors, centroids: Vectors) -> NDArray[np.int32]:
-    """Return int32 (n,): the centroid with the largest cosine for each unit row."""
-    parts = [
-        np.argmax(vectors[start : start + _BLOCK] @ centroids.T, axis=1) for start in range(0, len(vectors), _BLOCK)
-    ]
-    return np.concatenate([np.zeros(0, int), *parts]).astype(np.int32)
+    """Return int32 (n,): the centroid with the largest cosine for each unit row.
+
+    Raises
+    ------
+    ModelError
+        If a vector is not finite.
+    """
+    nearest = np.zeros(len(vectors), np.int32)
+    for start in range(0, len(vectors), _BLOCK):
+        cosines = vectors[start : start + _BLOCK] @ centroids.T
+        part = np.argmax(cosines, axis=1)  # NaN is the largest to argmax
+        if bad := int((~np.isfinite(cosines[np.arange(len(part)), part])).sum()):
+            raise ModelError(f"{bad} vectors are not finite. Run `dvc repro -f embed`, or change the embedder.")
+        nearest[start : start + _BLOCK] = part
+    return nearest
 
 
 def health(vectors: Vectors, centroids: Vectors, languages: NDArray[np.str_], rng: np.random.Generator) -> Health:
@@ -149,6 +160,11 @@ def _k_means(sample: Vectors, count: int, seed: int) -> Vectors:
 
 def _dense_centroids(sample: Vectors, settings: HdbscanParams) -> Vectors:
     """Return the means of HDBSCAN's clusters; what it calls noise is assigned to the nearest, as all rows are."""
+    if len(sample) < settings.smallest:
+        raise ParamsError(
+            f"params.yaml: cluster.smallest is {settings.smallest}, but the pool has {len(sample)} rows. Lower it, or "
+            "add auxiliary data."
+        )
     found = HDBSCAN(min_cluster_size=settings.smallest, copy=True).fit_predict(_reduced(sample))
     count = int(found.max()) + 1
     if count < 2:
@@ -197,7 +213,7 @@ def _warnings(sizes: NDArray[np.int64], stability: float, language_information: 
         (
             stability < 0.3,
             f"Clusters change with the rows they are fitted on (adjusted Rand index {stability:.2f}): quotas follow "
-            "chance. Lower cluster.clusters or raise cluster.fit_rows.",
+            "chance. Ask for fewer clusters, or raise cluster.fit_rows.",
         ),
         (
             language_information > 0.3,

@@ -1,6 +1,6 @@
 """The project's own strategy: quotas by what is still missing, languages by affinity, rows by what is asked. Pure.
 
-Each part is a setting of its own, so that its worth can be measured: see ``sections.CompassPlusParams``.
+Each part is a setting of its own, so that its worth can be measured: see ``selection_sections.CompassPlusParams``.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from compass_ops.selection.quotas import (
     shrunken,
     water_fill,
 )
-from compass_ops.selection.strategies import supply
+from compass_ops.selection.strategies import plenty, supply
 from compass_ops.selection_sections import CompassPlusParams
 
 
@@ -40,7 +40,7 @@ def compass_plus(settings: CompassPlusParams) -> Callable[[Problem, np.random.Ge
 
     def choose(problem: Problem, rng: np.random.Generator) -> Choice:
         asked = _asked(problem, settings)
-        quota = _cluster_quotas(problem, settings, asked)
+        quota = _cluster_quotas(problem, settings, asked, supply(problem))
         languages = _language_quotas(problem, settings, quota)
         rows: list[int] = []
         reasons: list[str] = []
@@ -56,7 +56,8 @@ def compass_plus(settings: CompassPlusParams) -> Callable[[Problem, np.random.Ge
             rows += [row for row, _ in taken]
             repeated += again
             carried = part.quota - int(problem.pool.costs[[row for row, _ in taken]].sum())
-        return Choice(np.array(rows, np.int64), reasons, quota, _notes(problem, settings, quota, repeated))
+        wanted = _cluster_quotas(problem, settings, asked, plenty(problem))
+        return Choice(np.array(rows, np.int64), reasons, quota, _notes(problem, settings, quota, repeated), wanted)
 
     return choose
 
@@ -70,10 +71,12 @@ def _asked(problem: Problem, settings: CompassPlusParams) -> Shares:
     return shrunken(target, prior, len(problem.target))
 
 
-def _cluster_quotas(problem: Problem, settings: CompassPlusParams, asked: Shares) -> Counts:
-    there = supply(problem)
-    if settings.water_filling:
+def _cluster_quotas(problem: Problem, settings: CompassPlusParams, asked: Shares, there: Counts) -> Counts:
+    """Divide the budget, given how much there is in each cluster, int64 (K,)."""
+    if settings.quotas == "water_filling":
         return water_fill(asked, problem.cluster_costs(problem.own), there, problem.budget)
+    if settings.quotas == "proportional":
+        return fill(asked, there, problem.budget)
     return fill(semantic_gap(asked, shares(problem.own.clusters, problem.clusters)), there, problem.budget)
 
 
@@ -100,15 +103,16 @@ def _take(
     problem: Problem, part: _Cluster, settings: CompassPlusParams, rng: np.random.Generator
 ) -> tuple[list[tuple[int, int | None]], int]:
     """Return the rows of one cluster with the target item that each is for, and how many repeat another one."""
-    items = np.flatnonzero(problem.target.clusters == part.number)
-    vectors, costs = problem.pool.vectors[part.rows], problem.pool.costs[part.rows]
+    items, costs = np.flatnonzero(problem.target.clusters == part.number), problem.pool.costs[part.rows]
     if settings.round_robin and len(items):
         items = items[rng.permutation(len(items))]
-        ranked = ranked_candidates(problem.target.vectors[items], vectors, len(part.rows))
+        ranked = ranked_candidates(problem.target.vectors[items], problem.pool.vectors[part.rows], len(part.rows))
     else:
         items = np.zeros(0, np.int64)
         ranked = rng.permutation(len(part.rows)).reshape(1, -1)
-    fresh = None if settings.duplicates is None else distinct(vectors, settings.duplicates)
+    fresh = None
+    if settings.duplicates is not None:
+        fresh = distinct(problem.pool.vectors[part.rows], settings.duplicates)
     taken = round_robin(ranked, costs, part.quota, _admission(problem, part, fresh))
     first, rest = len(taken), part.quota - int(costs[[row for row, _ in taken]].sum())
     if fresh is not None and rest > 0:

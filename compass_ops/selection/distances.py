@@ -32,7 +32,7 @@ def language_distances(
     kind : {"uriel", "ngrams", "langrank"}
     language : str
     asked : sequence of str
-        The target's own texts: its prompts, and its own data for ``langrank``.
+        The target's own texts: its prompts and its own data.
     pool : Pool
     matrix : TransferMatrix or None
         What ``langrank`` is trained on.
@@ -99,7 +99,11 @@ def transfer_features(
 
 
 def _by_rank(language: str, own: Sequence[str], pool: Pool, matrix: langrank.TransferMatrix) -> LanguageDistances:
+    names = [language, *pool.names]
     scores = langrank.rank(matrix, language, transfer_features(language, own, pool), seed=0)
     places = np.argsort(np.argsort(-scores, kind="stable"))
     values = {name: float(place) for name, place in zip(pool.names, places, strict=True)}
-    return LanguageDistances(values, "LangRank, retrained on this project's transfer matrix")
+    unknown = sorted({name for name, there in zip(names, uriel.known(names), strict=True) if not there})
+    note = f"URIEL+ does not know {', '.join(unknown)}: LangRank judges there by the texts' features alone."
+    source = "LangRank, retrained on this project's transfer matrix"
+    return LanguageDistances(values, source, (note,) if unknown else ())

@@ -155,12 +155,15 @@ class Choice:
         What was asked of each cluster, in the budget's unit; None where the strategy has no quotas.
     notes : tuple of str
         What was done otherwise than asked, in words.
+    wanted : int64 (K,) or None
+        What ``quota`` would be if every cluster held enough.
     """
 
     rows: RowNumbers
     reasons: Sequence[str]
     quota: NDArray[np.int64] | None = None
     notes: tuple[str, ...] = ()
+    wanted: NDArray[np.int64] | None = None
 
 
 Strategy = Callable[[Problem, np.random.Generator], Choice]

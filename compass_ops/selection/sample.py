@@ -97,17 +97,24 @@ def sample(settings: SampleParams, problem: Problem, rng: np.random.Generator) -
         chosen=chosen,
         rows=rows,
         reasons=tuple(choice.reasons[place] for place in order),
-        notes=(*noted, *choice.notes, *(_unfilled(problem, settings, choice, int(chosen.sum())) if bound else ())),
+        notes=(*noted, *choice.notes, *(_unmet(problem, settings, choice, int(chosen.sum())) if bound else ())),
     )
 
 
-def _unfilled(problem: Problem, settings: SampleParams, choice: Choice, spent: int) -> tuple[str, ...]:
-    """Say how much of the budget was not drawn, if more than what is too little for a row."""
+def _unmet(problem: Problem, settings: SampleParams, choice: Choice, spent: int) -> tuple[str, ...]:
+    """Say which clusters lack what they were to give, and how much of the budget was not drawn in all."""
+    notes = []
+    there = supply(problem)
+    if choice.wanted is not None and (short := np.flatnonzero(choice.wanted > there)).size:
+        lacks = ", ".join(f"{cluster} ({choice.wanted[cluster]} asked, {there[cluster]} there)" for cluster in short)
+        notes.append(f"Clusters hold less than their quota: {lacks}. The rest was asked of the other clusters.")
     missing = problem.budget - spent
-    if missing < problem.pool.costs.max():
-        return ()
-    where = "the languages chosen" if choice.quota is None else "the clusters where something is missing"
-    return (
-        f"{missing} of the budget of {problem.budget} {settings.unit} were not drawn: {where} hold no more. "
-        "The adapter is trained on what there is.",
-    )
+    if missing >= problem.pool.costs.max():  # less than that is too little for a row
+        where = "the languages chosen" if choice.quota is None else "the clusters where something is missing"
+        capped = settings.strategy == "compass_plus" and settings.compass_plus.language_cap < 1
+        more = "more that sample.compass_plus.language_cap admits" if capped else "more"
+        notes.append(
+            f"{missing} of the budget of {problem.budget} {settings.unit} were not drawn: {where} hold no {more}. "
+            "The adapter is trained on what there is."
+        )
+    return tuple(notes)

@@ -34,14 +34,15 @@ def compass(problem: Problem, rng: np.random.Generator) -> Choice:
     The paper's method (arXiv 2604.20720) as far as it is publicly known; a reconstruction.
     """
     target, held = (shares(items.clusters, problem.clusters) for items in (problem.target, problem.own))
-    quota = fill(semantic_gap(target, held), supply(problem), problem.budget)
+    gap = semantic_gap(target, held)
+    quota, wanted = (fill(gap, there, problem.budget) for there in (supply(problem), plenty(problem)))
     rows = by_quota(problem, quota, lambda _, members: members[rng.permutation(len(members))])
     reasons = [
         f"cluster {c}: {target[c]:.1%} of the target, {held[c]:.1%} of what is held"
         for c in problem.pool.clusters[rows]
     ]
     notes = () if quota.any() else ("No cluster has a gap: the language's own data cover what is asked.",)
-    return Choice(rows, reasons, quota, notes)
+    return Choice(rows, reasons, quota, notes, wanted)
 
 
 def craft(problem: Problem, _: np.random.Generator) -> Choice:
@@ -58,10 +59,10 @@ def craft(problem: Problem, _: np.random.Generator) -> Choice:
         mean = problem.target.vectors[problem.target.clusters == cluster].mean(axis=0)
         return members[np.argsort(-(vectors[members] @ mean), kind="stable")]
 
-    quota = fill(target, supply(problem), problem.budget)
+    quota, wanted = (fill(target, there, problem.budget) for there in (supply(problem), plenty(problem)))
     rows = by_quota(problem, quota, nearest_first)
     reasons = [f"cluster {c}: {target[c]:.1%} of the target, nearest to it" for c in problem.pool.clusters[rows]]
-    return Choice(rows, reasons, quota)
+    return Choice(rows, reasons, quota, wanted=wanted)
 
 
 def dsir(problem: Problem, rng: np.random.Generator) -> Choice:
@@ -111,6 +112,11 @@ def by_language(most: int) -> Callable[[Problem, np.random.Generator], Choice]:
 def supply(problem: Problem) -> Counts:
     """Return int64 (K,): what the eligible rows of each cluster cost together."""
     return problem.cluster_costs(problem.pool, problem.eligible)
+
+
+def plenty(problem: Problem) -> Counts:
+    """Return int64 (K,): a supply that no quota exceeds, which tells what each cluster would have been asked for."""
+    return np.full(problem.clusters, problem.budget, np.int64)
 
 
 def by_quota(problem: Problem, quota: Counts, ranked: Callable[[int, RowNumbers], RowNumbers]) -> RowNumbers:

@@ -110,11 +110,14 @@ def test_the_summary_is_json_and_has_the_promised_keys(tmp_path: Path) -> None:
     assert {"diff", "p", "d"} <= set(entry["vs_random"]) & set(entry["compass_plus_vs"])
 
 
-def test_tables_have_every_strategy_and_ablations_on_dev_alone() -> None:
+def test_tables_have_every_strategy_and_ablation_on_both_halves() -> None:
     shown = tables({"worldfacts": a_summary()}, {"worldfacts": a_summary()})
     gate, dev = shown.split("Dev half")
     assert "without shrinkage" in dev
-    assert "without shrinkage" not in gate
+    assert "without shrinkage" in gate
+    lines = [line for line in gate.splitlines() if line.startswith("| langsim ")]
+    own = a_summary()["langsim"]["compass_plus_vs"]
+    assert f"{own['diff']:+.3f} [{own['low']:+.3f}, {own['high']:+.3f}]" in lines[0]
     assert "| **compass_plus** | 0.610 |" in gate
     assert shown.count("| sw | ") == 1
     assert tables({}, {}) == "Nothing has been run yet.\n"

@@ -11,7 +11,7 @@ from compass_ops.selection_sections import CompassPlusParams, SampleParams
 
 PLAIN = CompassPlusParams(
     shrinkage=False,
-    water_filling=False,
+    quotas="gap",
     affinity=0.0,
     distance="ngrams",
     language_cap=1.0,

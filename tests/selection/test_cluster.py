@@ -71,6 +71,19 @@ def test_hdbscan_finds_how_many_there_are_and_leaves_no_row_out() -> None:
     assert len({(label, own) for label, own in zip(labels.tolist(), found.tolist(), strict=True)}) == 3
 
 
+def test_hdbscan_of_fewer_rows_than_its_smallest_cluster_says_so() -> None:
+    vectors = np.eye(4, 8, dtype=np.float32)
+    with pytest.raises(ParamsError, match=r"cluster\.smallest is 5, but the pool has 4 rows"):
+        fit_centroids(vectors, HdbscanParams(kind="hdbscan", smallest=5, fit_rows=60), np.random.default_rng(0))
+
+
+def test_a_vector_that_is_not_finite_has_no_nearest_centroid() -> None:
+    vectors = np.eye(3, 8, dtype=np.float32)
+    vectors[1, 2] = np.nan
+    with pytest.raises(ModelError, match="1 vectors are not finite"):
+        assign(vectors, np.eye(2, 8, dtype=np.float32))
+
+
 def test_hdbscan_without_clusters_says_what_to_change() -> None:
     vectors, _ = blobs(60)
     with pytest.raises(ParamsError, match=r"cluster\.smallest is 50, and HDBSCAN finds 0 clusters .* Lower it"):

@@ -15,7 +15,7 @@ from tests.selection.oracles import nearest_in_turn
 from tests.selection.problems import costly, plus, pool, problem, random_problem
 
 ALL = {
-    "shrinkage": True, "water_filling": True, "affinity": 1.0, "language_cap": 0.5, "round_robin": True,
+    "shrinkage": True, "quotas": "water_filling", "affinity": 1.0, "language_cap": 0.5, "round_robin": True,
     "duplicates": 0.95,
 }  # fmt: skip
 
@@ -36,8 +36,8 @@ def test_with_every_part_off_it_is_compass() -> None:
 def test_shrinkage_asks_a_little_of_what_nobody_asked() -> None:
     there = pool([0, 1, 2] * 40, ["id", "tr", "et"] * 40)
     small = problem([0] * 6 + [1] * 4, [0], there, budget=60)
-    assert chosen(small, water_filling=True).quota.tolist()[2] == 0  # type: ignore[union-attr]
-    quota = chosen(small, water_filling=True, shrinkage=True).quota
+    assert chosen(small, quotas="water_filling").quota.tolist()[2] == 0  # type: ignore[union-attr]
+    quota = chosen(small, quotas="water_filling", shrinkage=True).quota
     p = shrunken(shares(small.target.clusters, 3), np.full(3, 1 / 3), 10)
     assert quota is not None
     assert quota[2] == pytest.approx(61 * p[2], abs=1)
@@ -48,7 +48,13 @@ def test_water_filling_counts_what_is_held_in_rows() -> None:
     there = pool([0, 1] * 50, ["id"] * 100)
     few = problem([0, 1], [0, 0], there, budget=20, clusters=2)
     assert chosen(few).quota.tolist() == [0, 20]  # type: ignore[union-attr]
-    assert chosen(few, water_filling=True).quota.tolist() == [9, 11]  # type: ignore[union-attr]
+    assert chosen(few, quotas="water_filling").quota.tolist() == [9, 11]  # type: ignore[union-attr]
+
+
+def test_proportional_quotas_pass_over_what_is_held() -> None:
+    there = pool([0, 1] * 50, ["id"] * 100)
+    few = problem([0, 1], [0, 0], there, budget=20, clusters=2)
+    assert chosen(few, quotas="proportional").quota.tolist() == [10, 10]  # type: ignore[union-attr]
 
 
 def test_near_languages_are_preferred_by_their_affinity() -> None:

@@ -58,3 +58,12 @@ def test_langrank_orders_languages_and_needs_its_matrix() -> None:
     found = language_distances("langrank", "ca", ["hola"], there, matrix)
     assert sorted(found.values.values()) == [0.0, 1.0, 2.0]
     assert found.source == "LangRank, retrained on this project's transfer matrix"
+    assert found.notes == ()
+
+
+def test_langrank_says_which_languages_it_knows_by_their_texts_alone() -> None:
+    there = texts_in("es", "fi", "qaa")
+    features = np.stack([transfer_features(target, ["hola"], there) for target in ("pt", "it")])
+    matrix = TransferMatrix(("pt", "it"), ("es", "fi", "qaa"), np.random.default_rng(0).random((2, 3)), features)
+    found = language_distances("langrank", "qab", ["hola"], there, matrix)
+    assert found.notes == ("URIEL+ does not know qaa, qab: LangRank judges there by the texts' features alone.",)

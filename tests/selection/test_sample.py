@@ -54,7 +54,7 @@ def test_same_stream_same_rows(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_target_languages_own_pool_rows_are_not_there(name: str) -> None:
     """Whether the pool holds rows of the target language itself, as it does for other targets, changes nothing."""
-    parts = settings(name, compass_plus=plus(shrinkage=True, water_filling=True, round_robin=True, duplicates=0.99))
+    parts = settings(name, compass_plus=plus(shrinkage=True, quotas="water_filling", round_robin=True, duplicates=0.99))
     there = pool([0, 1, 2] * 8, ["id", "tr", "et"] * 8)
     target, own, distances = [0] * 6 + [1] * 3, [1, 2], {"id": 0.1, "tr": 0.2, "et": 0.3}
     without = sample(parts, problem(target, own, there, 6, distances=distances), rng())
@@ -81,6 +81,25 @@ def test_a_budget_that_cannot_be_drawn_is_said_in_numbers() -> None:
         "15 of the budget of 25 rows were not drawn: the clusters where something is missing hold no more. "
         "The adapter is trained on what there is."
     ) in plan.notes
+
+
+@pytest.mark.parametrize("name", ["compass", "craft", "compass_plus"])
+def test_a_quota_that_its_cluster_cannot_fill_is_said_with_what_was_done_instead(name: str) -> None:
+    there = pool([0] * 2 + [1] * 20, ["id"] * 22)
+    plan = sample(settings(name), problem([0] * 8 + [1] * 2, [2], there, budget=10), rng())
+    assert plan.chosen.tolist() == [2, 8, 0]
+    lacks = "Clusters hold less than their quota: 0 (8 asked, 2 there). The rest was asked of the other clusters."
+    assert plan.notes == (lacks,)
+
+
+def test_what_a_language_cap_holds_back_is_not_laid_to_the_pool() -> None:
+    there = pool([0] * 30 + [1] * 30, ["id"] * 60)
+    parts = settings("compass_plus", compass_plus=plus(language_cap=0.4))
+    plan = sample(parts, problem([0, 1] * 5, [2], there, budget=10), rng())
+    assert plan.notes == (
+        "6 of the budget of 10 rows were not drawn: the clusters where something is missing hold no more that "
+        "sample.compass_plus.language_cap admits. The adapter is trained on what there is.",
+    )
 
 
 def test_few_prompts_are_a_warning_not_an_error() -> None:
