@@ -30,9 +30,9 @@ def choose_anchors(
     """Choose rows to keep by systematic sampling through the strata, each with a chance in proportion to its weight.
 
     Madow 1949 (Annals of Mathematical Statistics 20): rows are laid end to end in the order of their strata, and every
-    W/size-th place from a random start on is drawn. So each stratum has the whole number below or above its share of
-    the history, on average exactly its share, also where strata are more than anchors. A row that was kept before
-    stands for many of the history, so that what was learned long ago keeps its share from version to version.
+    W/size-th place from a random start on is drawn. So each stratum without heavy rows has the whole number below or
+    above its share of the history, on average exactly its share, also where strata are more than anchors. A row that
+    was kept before stands for many of the history, so that what was learned long ago keeps its share.
 
     Parameters
     ----------
@@ -59,7 +59,8 @@ def choose_anchors(
 def calibrated(anchors: Anchors, clusters: NDArray[np.int64], stands_for: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return float64 (m,): the anchors' weights, scaled so that each cluster's sum is what it is in the history.
 
-    A cluster without an anchor loses its weight to the others.
+    Clusters smaller than an anchor's part of the history are taken together: one that happens to be drawn stands for
+    those that were not. Only where none of them was drawn do the others take their weight.
 
     Parameters
     ----------
@@ -70,8 +71,9 @@ def calibrated(anchors: Anchors, clusters: NDArray[np.int64], stands_for: NDArra
     stands_for : float64 (n,), > 0
         As for ``choose_anchors``.
     """
-    kept = clusters[anchors.rows]
-    history = np.bincount(clusters, stands_for)
+    sizes = np.bincount(clusters, stands_for)
+    groups = np.where(sizes[clusters] >= stands_for.sum() / len(anchors.rows), clusters, len(sizes))
+    kept, history = groups[anchors.rows], np.bincount(groups, stands_for)
     drawn = np.bincount(kept, anchors.stands_for, len(history))
     weights = (anchors.stands_for * history[kept]) / drawn[kept]
     return np.asarray(weights * stands_for.sum() / weights.sum())

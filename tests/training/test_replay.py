@@ -106,12 +106,33 @@ def test_rows_are_drawn_by_their_weights() -> None:
 
 
 def test_the_history_of_each_cluster_keeps_its_size() -> None:
-    clusters, stands_for = np.array([0, 0, 0, 1, 1, 2]), np.array([4.0, 2.0, 2.0, 3.0, 1.0, 4.0])
-    kept = Anchors(np.array([0, 1, 3]), np.array([5.0, 5.0, 5.0]))
-    # 8 and 4 rows in the two that are left, and 16 in all
-    assert calibrated(kept, clusters, stands_for).tolist() == pytest.approx([16 / 3, 16 / 3, 16 / 3])
+    clusters, stands_for = np.array([0, 0, 0, 1, 1, 1]), np.array([4.0, 2.0, 2.0, 3.0, 1.0, 4.0])
     uneven = Anchors(np.array([0, 1, 3]), np.array([6.0, 2.0, 5.0]))
-    assert calibrated(uneven, clusters, stands_for).tolist() == pytest.approx([8.0, 8 / 3, 16 / 3])
+    assert calibrated(uneven, clusters, stands_for).tolist() == [6.0, 2.0, 8.0]
+
+
+def test_a_small_cluster_that_is_drawn_stands_for_those_that_are_not() -> None:
+    clusters, stands_for = np.repeat(np.arange(11), [50] + [5] * 10), np.ones(100)
+    kept = Anchors(np.array([0, 1, 2, 50, 55]), np.full(5, 20.0))
+    assert calibrated(kept, clusters, stands_for) == pytest.approx([50 / 3] * 3 + [25.0] * 2)
+
+
+def test_over_versions_the_anchors_stay_in_proportion_though_clusters_are_more() -> None:
+    rng, chains = np.random.default_rng(0), 300
+    sizes = np.array([200] + [5] * 40)
+    stood, replayed = np.zeros(41), np.zeros(41)
+    for _ in range(chains):
+        clusters, weights = np.zeros(0, np.int64), np.zeros(0)
+        for _ in range(4):  # versions, each with as many new rows of every cluster
+            clusters = np.concatenate([clusters, np.repeat(np.arange(41), sizes)])
+            weights = np.concatenate([weights, np.ones(sizes.sum())])
+            kept = choose_anchors(clusters, weights, 20, rng)
+            weights, clusters = calibrated(kept, clusters, weights), clusters[kept.rows]
+        stood += np.bincount(clusters, weights, 41) / weights.sum() / chains
+        replayed += np.bincount(clusters, minlength=41) / len(clusters) / chains
+    for share in (stood, replayed):
+        assert share[0] == pytest.approx(0.5, abs=0.02)
+        assert share[1:] == pytest.approx([0.0125] * 40, abs=0.012)
 
 
 class Recorder(nn.Module):
