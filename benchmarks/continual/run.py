@@ -22,7 +22,8 @@ from compass_ops.storage import read_array, read_json, read_table, tree_digest, 
 from pipelines._stage import MEMO, path_option, stage
 
 FORMAT = 1
-_CODE = Path(__file__).parents[2] / "compass_ops" / "training"
+_HERE = Path(__file__).parent
+_ROOMS = [_HERE.parents[1] / "compass_ops" / room for room in ("training", "evaluation")]
 
 
 class Cells:
@@ -55,7 +56,9 @@ class Cells:
         """Digest what a first version depends on."""
         shared = [self.pins["model"], self.params.base.separator, self.params.base.max_tokens]
         shared += [self.params.train.model_dump(), self.comparison.topics(language), self.comparison.own_share]
-        shared += [self.comparison.first_rows, self.comparison.step_rows, code_digest(_CODE)]
+        shared += [self.comparison.first_rows, self.comparison.step_rows]
+        shared += [code_digest(room) for room in _ROOMS]
+        shared += [tree_digest(_HERE / file) for file in ("chain.py", "stream.py")]
         shared += [tree_digest(self._records / "auxiliary"), tree_digest(self._assignments / "auxiliary")]
         own = [
             folder / role / language for folder in (self._records, self._assignments) for role in ("own", *self._halves)
