@@ -27,7 +27,6 @@ from compass_ops.selection.subset import Costs, row_costs, with_distances
 from compass_ops.selection.vectors import read_means, read_vectors
 from compass_ops.storage import file_digest, read_array, read_table, write_json, write_table
 from compass_ops.training.adapt import (
-    ANCHORS,
     SUBSET,
     Base,
     Order,
@@ -35,6 +34,7 @@ from compass_ops.training.adapt import (
     history,
     history_counts,
     remember,
+    remembered,
     update,
     write_reference,
 )
@@ -131,14 +131,12 @@ class Updater:
     def _subset(self, drifted: Drifted, reference: Reference, window: pa.Table, folder: Path) -> pa.Table:
         """Select again with the window as target; what the parent was trained on is held. Feedback comes first."""
         settings, costs = self.params.sample, self._costs()
-        held = [read_table(drifted.parent / name) for name in (SUBSET, ANCHORS)]
-        own = [table.select(["prompt", "completion", "cluster"]) for table in held]
         table, pool = self._pool(drifted.language, reference, costs)
         asked = Rows(window, reference.clusters)
         problem = Problem(
             language=drifted.language,
             target=items_of(asked, reference.vectors, costs(window)),
-            own=_held(pa.concat_tables(own), costs),
+            own=_held(remembered(drifted.parent), costs),
             pool=pool,
             clusters=len(reference.centroids),
             budget=min(self.params.update.budget, int(pool.costs.sum())),

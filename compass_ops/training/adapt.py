@@ -182,6 +182,19 @@ def history(version: Path) -> pa.Table:
     return rows
 
 
+def remembered(version: Path) -> pa.Table:
+    """Return rows in the proportions of all that a version was trained on.
+
+    Those themselves where the version has them; after an update its anchors, each as often as it stands for a row.
+    """
+    rows, anchors = read_table(version / SUBSET), read_anchors(version)
+    times = anchors.column(_STANDS_FOR).to_numpy()
+    if round(times.sum()) == rows.num_rows:
+        return rows
+    places = np.repeat(np.arange(anchors.num_rows), np.rint(times).astype(np.int64))
+    return anchors.drop_columns(_STANDS_FOR).take(pa.array(places))
+
+
 def history_counts(version: Path, clusters: int) -> NDArray[np.int64]:
     """Return int64 (clusters,): how many of the rows that a version was trained on lie in each cluster."""
     anchors = read_anchors(version)

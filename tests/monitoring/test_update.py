@@ -24,7 +24,8 @@ from compass_ops.monitoring.windows import Embedding
 from compass_ops.params import Params, load_params
 from compass_ops.registry.versions import verify_version
 from compass_ops.seeding import derived_seed
-from compass_ops.selection.choose import Rows, with_reasons
+from compass_ops.selection.choose import Rows, choose, with_reasons
+from compass_ops.selection.problem import Problem
 from compass_ops.selection.vectors import vectors_file
 from compass_ops.storage import read_json, read_table, write_array, write_table
 from compass_ops.training.adapt import Base, Order, Reference, make_version, remember
@@ -202,6 +203,22 @@ def test_old_is_all_that_the_parent_was_trained_on(
     monkeypatch.setattr("compass_ops.monitoring.update.choose_candidate", noted)
     world.updater.make(world.window(COINS), tmp_path / "again")
     assert seen == [[16, 10]], "16 days at first, then 10 coins"
+
+
+def test_what_the_parent_was_trained_on_is_held_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[list[int]] = []
+
+    def noted(settings: Any, problem: Problem, *rest: Any) -> Any:
+        held.append(np.bincount(problem.own.clusters, minlength=2).tolist())
+        return choose(settings, problem, *rest)
+
+    monkeypatch.setattr("compass_ops.monitoring.update.choose", noted)
+    world.updater.make(world.window(COINS), tmp_path / "made")
+    world.parent = tmp_path / "made" / "version"
+    world.updater.make(world.window(COINS), tmp_path / "again")
+    assert held == [[16, 0], [16, 10]], "not the anchors beside their own rows, nor each as one row"
 
 
 @pytest.mark.parametrize("alpha", [0.5, 1.0])
