@@ -173,7 +173,7 @@ def history(version: Path) -> pa.Table:
     ModelError
         If it was updated from another version's weights: of the rows before, it keeps the anchors alone.
     """
-    rows, all_rows = read_table(version / SUBSET), read_anchors(version).column(_STANDS_FOR).to_numpy().sum()
+    rows, all_rows = read_table(version / SUBSET), _times(read_anchors(version)).sum()
     if round(all_rows) != rows.num_rows:
         raise ModelError(
             f"{version}: was trained on {all_rows:.0f} rows in all and holds {rows.num_rows} of them, so it cannot be "
@@ -188,17 +188,16 @@ def remembered(version: Path) -> pa.Table:
     Those themselves where the version has them; after an update its anchors, each as often as it stands for a row.
     """
     rows, anchors = read_table(version / SUBSET), read_anchors(version)
-    times = anchors.column(_STANDS_FOR).to_numpy()
-    if round(times.sum()) == rows.num_rows:
+    if round(_times(anchors).sum()) == rows.num_rows:
         return rows
-    places = np.repeat(np.arange(anchors.num_rows), np.rint(times).astype(np.int64))
-    return anchors.drop_columns(_STANDS_FOR).take(pa.array(places))
+    places = np.repeat(np.arange(anchors.num_rows), np.rint(_times(anchors)).astype(np.int64))
+    return anchors.take(pa.array(places))
 
 
 def history_counts(version: Path, clusters: int) -> NDArray[np.int64]:
     """Return int64 (clusters,): how many of the rows that a version was trained on lie in each cluster."""
     anchors = read_anchors(version)
-    weights = np.bincount(anchors.column("cluster").to_numpy(), anchors.column(_STANDS_FOR).to_numpy(), clusters)
+    weights = np.bincount(anchors.column("cluster").to_numpy(), _times(anchors), clusters)
     return np.rint(weights).astype(np.int64)
 
 
@@ -238,7 +237,7 @@ def write_memory(
         version was trained on, at least ``anchor_min``.
     """
     params, rng = order.params, generator(order.seed, "anchors")
-    weights = seen.column(_STANDS_FOR).to_numpy()
+    weights = _times(seen)
     size = max(params.anchor_min, round(params.anchor_share * weights.sum()))
     anchors = choose_anchors(_strata(seen, rule), weights, size, rng)
     stand_for = calibrated(anchors, seen.column("cluster").to_numpy().astype(np.int64), weights)
@@ -257,6 +256,10 @@ def _strata(rows: pa.Table, rule: AnchorRule) -> NDArray[np.int64]:
     _, languages = np.unique(np.asarray(rows.column("language").to_pylist(), object), return_inverse=True)
     clusters = rows.column("cluster").to_numpy().astype(np.int64)
     return clusters * (languages.max(initial=0) + 1) + languages
+
+
+def _times(anchors: pa.Table) -> NDArray[np.float64]:
+    return np.asarray(anchors.column(_STANDS_FOR).to_numpy(), np.float64)
 
 
 def _with_weight(rows: pa.Table) -> pa.Table:
