@@ -1,7 +1,8 @@
 """Clustering and selection on a large pool: `python -m benchmarks.selection_speed`.
 
 A pool of 1,000,000 x 384 unit vectors (memory-mapped), 100 clusters, 20 target languages, 10,000 rows each. The
-project's way (K-Means on a sample, blocked assignment, the strategy `compass` for every language) against the obvious
+project's way (K-Means on a sample, blocked assignment, the default strategy `compass_plus` for every language, with the
+n-grams of texts that its affinity needs) against the obvious
 script (`KMeans` with scikit-learn's defaults on the whole pool, and a loop over languages and clusters). Each runs in a
 process of its own, alternating, so that its peak memory is its own; both end with the centroids, whose inertia over the
 whole pool is compared. Vectors are made, not embedded: embedding is another job.
@@ -18,10 +19,13 @@ from typing import Any
 
 import click
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 COLUMNS, TARGETS, ASKED, OWN = 384, 20, 300, 500
-TOPICS = 150
+TOPICS, WORDS = 150, 12
+PARAMS = Path(__file__).parents[1] / "params.yaml"
 
 
 @click.command()
@@ -67,11 +71,20 @@ def make_pool(folder: Path, rows: int) -> None:
         count = min(50_000, rows - start)
         vectors[start : start + count] = _near(centres, rng.integers(0, TOPICS, count), rng)
     vectors.flush()
-    np.save(folder / "languages.npy", rng.integers(0, TARGETS + 5, rows).astype(np.int32))
+    languages = rng.integers(0, TARGETS + 5, rows).astype(np.int32)
+    np.save(folder / "languages.npy", languages)
+    pq.write_table(pa.table({"prompt": _texts(languages, rng)}), folder / "texts.parquet")
     for name, count in (("asked", ASKED), ("own", OWN)):
         weights = rng.dirichlet(np.full(TOPICS, 0.1), TARGETS)
         topics = [rng.choice(TOPICS, count, p=own) for own in weights]
         np.save(folder / f"{name}.npy", np.stack([_near(centres, own, rng) for own in topics]))
+
+
+def _texts(languages: NDArray[np.int32], rng: np.random.Generator) -> list[str]:
+    """Return a text for each row: words out of a hundred of its language's own."""
+    lexicons = [["".join(map(chr, rng.integers(97, 123, 6))) for _ in range(100)] for _ in range(TARGETS + 5)]
+    words = rng.integers(0, 100, (len(languages), WORDS)).tolist()
+    return [" ".join([lexicons[code][word] for word in row]) for code, row in zip(languages, words, strict=True)]
 
 
 def _near(centres: NDArray[np.float32], topics: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.float32]:
@@ -89,7 +102,9 @@ def _apart(way: str, folder: Path, clusters: int, budget: int) -> dict[str, floa
 
 def _timed(way: str, folder: Path, clusters: int, budget: int) -> dict[str, float]:
     if way == "ours":  # what a stage has imported is not what is timed
+        from compass_ops import params as _params  # noqa: F401
         from compass_ops.selection import cluster as _cluster  # noqa: F401
+        from compass_ops.selection import distances as _distances  # noqa: F401
     else:
         import sklearn.cluster as _sklearn  # noqa: F401
     start = time.perf_counter()
@@ -102,9 +117,11 @@ def _timed(way: str, folder: Path, clusters: int, budget: int) -> dict[str, floa
 
 
 def _ours(folder: Path, clusters: int, budget: int) -> tuple[NDArray[np.float32], list[Any]]:
+    from compass_ops.params import load_params
     from compass_ops.selection.cluster import assign, fit_centroids
+    from compass_ops.selection.compass_plus import compass_plus
+    from compass_ops.selection.distances import language_distances
     from compass_ops.selection.problem import Held, Items, Pool, Problem
-    from compass_ops.selection.strategies import compass
     from compass_ops.selection_sections import KMeansParams
 
     vectors = np.load(folder / "pool.npy", mmap_mode="r")
@@ -114,13 +131,18 @@ def _ours(folder: Path, clusters: int, budget: int) -> tuple[NDArray[np.float32]
     costs = np.ones(len(vectors), np.int64)
     names = tuple(f"l{code}" for code in range(TARGETS + 5))
     languages = np.load(folder / "languages.npy")
-    pool = Pool(assign(vectors, centroids), [], costs, vectors, languages, names)
+    texts = pq.read_table(folder / "texts.parquet")["prompt"].to_pylist()
+    pool = Pool(assign(vectors, centroids), texts, costs, vectors, languages, names)
+    parts = load_params(PARAMS).sample.compass_plus
+    choose = compass_plus(parts)
     chosen = []
     for code, (asked, own) in enumerate(zip(np.load(folder / "asked.npy"), np.load(folder / "own.npy"), strict=True)):
         target = Items(assign(asked, centroids), [], costs[: len(asked)], asked)
         held = Held(assign(own, centroids), [], costs[: len(own)])
-        problem = Problem(names[code], target, held, pool, clusters, budget)
-        chosen.append(compass(problem, rng).rows)
+        mine = [texts[row] for row in np.flatnonzero(languages == code)[:ASKED]]
+        distances = language_distances(parts.distance, names[code], mine, pool)
+        problem = Problem(names[code], target, held, pool, clusters, budget, distances)
+        chosen.append(choose(problem, rng).rows)
     return centroids, chosen
 
 

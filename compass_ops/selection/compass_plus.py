@@ -93,10 +93,15 @@ def _language_quotas(problem: Problem, settings: CompassPlusParams, quota: Count
     if problem.distances is None:
         raise DataFault(problem.language, "has no distances to the pool's languages.")
     distance = np.array([problem.distances.values.get(name, 0.0) for name in pool.names])
-    there = np.zeros((problem.clusters, len(pool.names)), np.int64)
-    rows = np.flatnonzero(problem.eligible)
-    np.add.at(there, (pool.clusters[rows], pool.languages[rows]), pool.costs[rows])
-    return list(language_quotas(quota, np.exp(-settings.affinity * distance), there, most))
+    return list(language_quotas(quota, np.exp(-settings.affinity * distance), _cells(problem), most))
+
+
+def _cells(problem: Problem) -> Counts:
+    """Return int64 (K, L): what the eligible rows of each cluster and language cost together."""
+    pool, rows = problem.pool, problem.eligible
+    shape = (problem.clusters, len(pool.names))
+    cells = np.ravel_multi_index((pool.clusters[rows], pool.languages[rows]), shape)
+    return np.bincount(cells, weights=pool.costs[rows], minlength=shape[0] * shape[1]).reshape(shape).astype(np.int64)
 
 
 def _take(

@@ -11,6 +11,7 @@ from compass_ops.errors import DataFault
 from compass_ops.selection.ngrams import bucket_counts
 
 RowNumbers = NDArray[np.int64]
+_PROFILED = 5_000  # texts of a language that its n-grams are counted in, at most
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,9 @@ class Pool(Items):
 
     @cached_property
     def profiles(self) -> NDArray[np.float64]:
-        """Counts of each language's character n-grams, float64 (L, buckets)."""
-        texts: list[list[str]] = [[] for _ in self.names]
-        for text, language in zip(self.texts, self.languages, strict=True):
-            texts[language].append(text)
-        return np.stack([bucket_counts(own) for own in texts])
+        """Counts of each language's character n-grams, float64 (L, buckets); of more than 5,000 texts, of as many."""
+        rows = [_spread(np.flatnonzero(self.languages == place)) for place in range(len(self.names))]
+        return np.stack([bucket_counts([self.texts[row] for row in own]) for own in rows])
 
 
 @dataclass(frozen=True)
@@ -198,6 +197,12 @@ def check(problem: Problem, *, bound: bool) -> tuple[str, ...]:
             "Collect more prompts or lower cluster.clusters.",
         )
     return ()
+
+
+def _spread(rows: RowNumbers) -> RowNumbers:
+    """Return rows evenly spaced over all of them, at most ``_PROFILED``."""
+    places = np.linspace(0, len(rows), min(_PROFILED, len(rows)), endpoint=False).astype(np.int64)
+    return rows[places]
 
 
 def affordable(order: RowNumbers, costs: NDArray[np.int64], budget: int) -> RowNumbers:

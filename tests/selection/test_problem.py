@@ -1,7 +1,11 @@
 """Clusters' members, costs and prefixes of a pool."""
 
-import numpy as np
+from dataclasses import replace
 
+import numpy as np
+import pytest
+
+from compass_ops.selection.ngrams import bucket_counts
 from compass_ops.selection.problem import affordable
 from tests.selection.problems import costly, pool, problem
 
@@ -29,3 +33,9 @@ def test_profiles_are_per_language() -> None:
     there = pool([0, 0, 0], ["id", "tr", "id"])
     assert there.profiles.shape[0] == 2
     assert there.profiles.sum(axis=1)[0] == 2 * there.profiles.sum(axis=1)[1]
+
+
+def test_profiles_of_many_texts_are_of_some_spread_over_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = replace(pool([0] * 6, ["tr"] * 5 + ["id"]), texts=["aaaa", "bbbb", "cccc", "dddd", "eeee", "ffff"])
+    monkeypatch.setattr("compass_ops.selection.problem._PROFILED", 2)
+    assert there.profiles.tolist() == [bucket_counts(["ffff"]).tolist(), bucket_counts(["aaaa", "cccc"]).tolist()]
