@@ -3,10 +3,12 @@
 A window never changes once it is complete: a row that comes late falls into the window that is open then.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from datetime import UTC, datetime, time, timedelta
+from statistics import median_low
 
 LAST_WINDOW = 9999  # windows have four digits
+RECENT = 11  # requests whose median tells the time: a few clocks that are wrong, five in a row at most, close nothing
 
 
 class CountCut:
@@ -29,13 +31,14 @@ class CountCut:
 class TimeCut:
     """All languages share windows of ``hours``; the first starts at midnight UTC of the first request's day.
 
-    A window is complete when a request of a later one has come, of whatever language.
+    A window is complete when more than half of the last ``RECENT`` requests, of whatever language, are of later ones.
     """
 
     def __init__(self, hours: float) -> None:
         self._span = timedelta(hours=hours)
         self._start: datetime | None = None
-        self._open = 0
+        self._recent: deque[int] = deque(maxlen=RECENT)
+        self._open = 1
 
     def number(self, language: str, moment: str) -> int:
         """Take the next request (``moment``: ISO 8601 with zone); return the number of its window.
@@ -51,12 +54,14 @@ class TimeCut:
         own = (asked - self._start) // self._span + 1
         if own > LAST_WINDOW:
             raise ValueError(f"time {moment} lies {own} windows after the first request, at most {LAST_WINDOW}")
-        self._open = max(self._open, own)
-        return self._open
+        number = max(self._open, own)
+        self._recent.append(own)
+        self._open = max(self._open, median_low(self._recent))
+        return number
 
     def complete(self, language: str) -> int:
         """Return the number of the last complete window; 0 for none."""
-        return max(0, self._open - 1)
+        return self._open - 1
 
 
 Cut = CountCut | TimeCut

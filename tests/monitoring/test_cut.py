@@ -2,6 +2,8 @@ import pytest
 
 from compass_ops.monitoring.cut import CountCut, TimeCut
 
+EVENING, MIDNIGHT = "2026-01-01T23:00:00+00:00", "2026-01-02T00:00:00+00:00"
+
 
 def test_counts_are_by_language() -> None:
     cut = CountCut(2)
@@ -12,9 +14,21 @@ def test_counts_are_by_language() -> None:
 
 def test_time_starts_at_midnight_of_the_first_day_and_never_goes_back() -> None:
     cut = TimeCut(24)
-    moments = ["2026-01-01T23:00:00+00:00", "2026-01-02T00:00:00+00:00", "2026-01-01T23:30:00+00:00"]
-    assert [cut.number("sw", moment) for moment in moments] == [1, 2, 2]
+    assert [cut.number("sw", day) for day in (*[EVENING] * 6, *[MIDNIGHT] * 5, EVENING)] == [1] * 6 + [2] * 5 + [1]
+    assert cut.complete("sw") == 0, "half of the last eleven are of the first day"
+    assert [cut.number("id", day) for day in (MIDNIGHT, EVENING)] == [2, 2]
     assert cut.complete("sw") == cut.complete("id") == 1, "a window ends for all languages at once"
+
+
+def test_five_clocks_far_ahead_close_no_window_and_a_sixth_does() -> None:
+    cut = TimeCut(24)
+    for _ in range(11):
+        cut.number("sw", EVENING)
+    ahead = "2026-12-31T00:00:00+00:00"
+    assert [cut.number("sw", ahead) for _ in range(5)] == [365] * 5, "they wait for their time"
+    assert (cut.complete("sw"), cut.number("id", EVENING)) == (0, 1)
+    cut.number("sw", ahead)
+    assert (cut.complete("sw"), cut.number("id", EVENING)) == (364, 365)
 
 
 def test_hours_may_be_broken() -> None:

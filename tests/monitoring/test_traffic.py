@@ -193,24 +193,27 @@ def _prompts(traffic: Traffic) -> dict[str, dict[str, list[str]]]:
 
 
 def test_windows_of_hours_are_shared_and_late_rows_go_to_the_next(tmp_path: Path) -> None:
-    days = ["2026-01-01T09:00Z", "2026-01-02T23:00Z", "2026-01-03T01:00Z", "2026-01-01T10:00Z", "2026-01-05T00:00Z"]
+    days = ["2026-01-01T09:00Z", "2026-01-02T23:00Z", *["2026-01-03T01:00Z"] * 6, "2026-01-01T10:00Z"]
+    days += ["2026-01-05T00:00Z"] * 8
     lines = [_line(number, "sw" if number != 1 else "id", at=day) for number, day in enumerate(days)]
     traffic = logged_traffic(_log(tmp_path, lines, hours=48), "0002", LANGUAGES, tmp_path)
-    assert _prompts(traffic) == {"0001": {"id": ["q1"], "sw": ["q0"]}, "0002": {"sw": ["q2", "q3"]}}
+    late = [f"q{number}" for number in range(2, 9)]
+    assert _prompts(traffic) == {"0001": {"id": ["q1"], "sw": ["q0"]}, "0002": {"sw": late}}
     with pytest.raises(ParamsError, match="must be at most 0002"):
         logged_traffic(_log(tmp_path, lines, hours=48), "0003", LANGUAGES, tmp_path)
 
 
 def test_a_window_of_hours_never_changes_once_it_is_complete(tmp_path: Path) -> None:
-    lines = [_line(number, "sw", at=f"2026-01-{number + 1:02d}T12:00Z") for number in range(6)]
+    lines = [_line(number, "sw", at=f"2026-01-{number // 11 + 1:02d}T12:00Z") for number in range(44)]
     before = logged_traffic(_log(tmp_path, lines, hours=24), "0003", LANGUAGES, tmp_path)
-    late = [*lines, _line(40, "sw", at="2026-01-01T00:00Z"), _line(41, "id", at="2025-12-01T00:00Z")]
+    late = [*lines, _line(50, "sw", at="2026-01-01T00:00Z"), _line(51, "id", at="2025-12-01T00:00Z")]
     after = logged_traffic(_log(tmp_path, late, hours=24), "0003", LANGUAGES, tmp_path)
     assert _prompts(after) == _prompts(before)
 
 
 def test_a_clock_far_ahead_is_rejected(tmp_path: Path) -> None:
     lines = [_line(0, "sw"), _line(1, "sw", at="2199-01-01T00:00Z"), _line(2, "sw", at="2026-01-02T00:00Z")]
+    lines += [_line(3, "sw", at="2026-01-02T00:00Z")]
     traffic = logged_traffic(_log(tmp_path, lines, hours=1), "0001", LANGUAGES, tmp_path)
     assert [reject.row for reject in traffic.rejects] == [2]
     assert "windows after the first request, at most 9999" in traffic.rejects[0].reason
