@@ -78,8 +78,8 @@ class CompassPlusParams(Section):
     language_cap: Annotated[float, Field(gt=0, le=1)] = Field(
         description="Set the most of the budget that one language may take, such as 0.4; 1 for no cap."
     )
-    round_robin: bool = Field(
-        description="Choose true for the rows nearest to each target prompt in turn, false for rows at random."
+    rows: Literal["random", "round_robin", "herding"] = Field(
+        description="Choose random, round_robin (the nearest to each target prompt in turn), or herding (as they lie)."
     )
     duplicates: Annotated[float, Field(gt=0, le=1)] | None = Field(
         description="Set the cosine above which a row repeats another chosen one, such as 0.95, or null."

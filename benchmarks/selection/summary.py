@@ -12,7 +12,7 @@ from benchmarks.selection.statistics import difference, holm, mean_interval
 from compass_ops.evaluation.metrics import wilson_interval
 
 CONTROL, OWN = "random", "compass_plus"
-ABLATION = f"{OWN} without "
+ABLATION = f"{OWN} with"  # or without: one part of it changed
 
 Numbers = NDArray[np.float64]
 

@@ -3,12 +3,13 @@
 Each part is a setting of its own, so that its worth can be measured: see ``selection_sections.CompassPlusParams``.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import numpy as np
 
 from compass_ops.errors import DataFault
+from compass_ops.selection.herding import herd
 from compass_ops.selection.nearest import distinct, near, ranked_candidates, round_robin
 from compass_ops.selection.problem import Choice, Problem, RowNumbers
 from compass_ops.selection.quotas import (
@@ -23,6 +24,9 @@ from compass_ops.selection.quotas import (
 )
 from compass_ops.selection.strategies import plenty, supply
 from compass_ops.selection_sections import CompassPlusParams
+
+# budget, rule of admission, rows gone already -> rows of the cluster, and why each
+_Draw = Callable[[int, Callable[[int], bool], Collection[int]], list[tuple[int, str]]]
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,7 @@ def compass_plus(settings: CompassPlusParams) -> Callable[[Problem, np.random.Ge
             part = _Cluster(number, problem.members(number), int(n) + carried, left)
             taken, again = _take(problem, part, settings, rng)
             share = f"cluster {number}: {asked[number]:.1%} of what is asked"
-            reasons += [f"{share}, {_why(problem, row, item)}" for row, item in taken]
+            reasons += [f"{share}, {why}" for _, why in taken]
             rows += [row for row, _ in taken]
             repeated += again
             carried = part.quota - int(problem.pool.costs[[row for row, _ in taken]].sum())
@@ -106,25 +110,39 @@ def _cells(problem: Problem) -> Counts:
 
 def _take(
     problem: Problem, part: _Cluster, settings: CompassPlusParams, rng: np.random.Generator
-) -> tuple[list[tuple[int, int | None]], int]:
-    """Return the rows of one cluster with the target item that each is for, and how many repeat another one."""
-    items, costs = np.flatnonzero(problem.target.clusters == part.number), problem.pool.costs[part.rows]
-    if settings.round_robin and len(items):
-        items = items[rng.permutation(len(items))]
-        ranked = ranked_candidates(problem.target.vectors[items], problem.pool.vectors[part.rows], len(part.rows))
-    else:
-        items = np.zeros(0, np.int64)
-        ranked = rng.permutation(len(part.rows)).reshape(1, -1)
+) -> tuple[list[tuple[int, str]], int]:
+    """Return the rows of one cluster with why each was taken, and how many repeat another one."""
+    costs, draw = problem.pool.costs[part.rows], _rule(problem, part, settings, rng)
     fresh = None
     if settings.duplicates is not None:
         fresh = distinct(problem.pool.vectors[part.rows], settings.duplicates)
-    taken = round_robin(ranked, costs, part.quota, _admission(problem, part, fresh))
+    taken = draw(part.quota, _admission(problem, part, fresh), ())
     first, rest = len(taken), part.quota - int(costs[[row for row, _ in taken]].sum())
     if fresh is not None and rest > 0:
-        again = _admission(problem, part, None)
-        taken += round_robin(ranked, costs, rest, again, used={row for row, _ in taken})
-    rows = [(int(part.rows[row]), int(items[item]) if len(items) else None) for row, item in taken]
-    return rows, len(taken) - first
+        taken += draw(rest, _admission(problem, part, None), [row for row, _ in taken])
+    return [(int(part.rows[row]), why) for row, why in taken], len(taken) - first
+
+
+def _rule(problem: Problem, part: _Cluster, settings: CompassPlusParams, rng: np.random.Generator) -> _Draw:
+    """Return how rows are drawn in one cluster; at random where no target prompt lies in it."""
+    items, costs = np.flatnonzero(problem.target.clusters == part.number), problem.pool.costs[part.rows]
+    if settings.rows == "random" or not len(items):
+        order = rng.permutation(len(part.rows)).reshape(1, -1)
+        return lambda budget, admits, used: [
+            (row, "at random") for row, _ in round_robin(order, costs, budget, admits, used)
+        ]
+    pool = problem.pool.vectors[part.rows]
+    if settings.rows == "herding":
+        asked = problem.target.vectors[items]
+        return lambda budget, admits, used: [
+            (row, "by herding") for row in herd(asked, pool, costs, budget, admits, used)
+        ]
+    items = items[rng.permutation(len(items))]
+    ranked = ranked_candidates(problem.target.vectors[items], pool, len(part.rows))
+    return lambda budget, admits, used: [
+        (row, near(problem, int(items[item]), int(part.rows[row])))
+        for row, item in round_robin(ranked, costs, budget, admits, used)
+    ]
 
 
 def _admission(problem: Problem, part: _Cluster, fresh: Callable[[int], bool] | None) -> Callable[[int], bool]:
@@ -144,10 +162,6 @@ def _admission(problem: Problem, part: _Cluster, fresh: Callable[[int], bool] | 
         return True
 
     return admits
-
-
-def _why(problem: Problem, row: int, item: int | None) -> str:
-    return "at random" if item is None else near(problem, item, row)
 
 
 def _notes(problem: Problem, settings: CompassPlusParams, quota: Counts, repeated: int) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from benchmarks.selection.summary import Cell, summary
 from benchmarks.selection.tables import tables
 from compass_ops.errors import CompassError, ParamsError
 from compass_ops.params import load_params
+from compass_ops.selection_sections import CompassPlusParams
 from compass_ops.storage import read_json, write_bytes, write_json
 from pipelines._code import ROOT
 
@@ -171,6 +172,10 @@ def test_every_data_set_is_set_up(dataset: str) -> None:
     assert len(cells(comparison, languages)) == len(comparison.variants) * len(languages) * comparison.seeds
     for name in comparison.variants:
         assert comparison.sample(name, Path("matrix.json")).budget == comparison.budget
+    if dataset == "worldfacts_parts":
+        changed = {part for variant in comparison.variants.values() for part in variant.parts}
+        assert changed == set(CompassPlusParams.model_fields), "every part has a row"
+        return
     rivals = {"own_only", "random", "all", "langsim", "langrank", "compass", "nearest", "dsir", "craft", "compass_plus"}
     assert rivals <= set(comparison.variants)
 

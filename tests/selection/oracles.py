@@ -31,3 +31,21 @@ def nearest_in_turn(target: Numbers, pool: Numbers, budget: int) -> list[tuple[i
 def bucketed_ngrams(text: str, sizes: tuple[int, ...]) -> list[str]:
     """All character n-grams of a text."""
     return [text[i : i + n] for n in sizes for i in range(len(text) - n + 1)]
+
+
+def herded(target: Numbers, pool: Numbers, budget: int, width: float) -> list[int]:
+    """Kernel herding by its definition: the kernel is asked anew for every pair, each time."""
+
+    def kernel(x: Numbers, y: Numbers) -> float:
+        return float(np.exp(-(1 - x @ y) / width))
+
+    taken: list[int] = []
+    while len(taken) < min(budget, len(pool)):
+        scores = {
+            row: np.mean([kernel(pool[row], t) for t in target])
+            - sum(kernel(pool[row], pool[s]) for s in taken) / (len(taken) + 1)
+            for row in range(len(pool))
+            if row not in taken
+        }
+        taken.append(max(scores, key=lambda row: scores[row]))
+    return taken

@@ -15,7 +15,7 @@ PLAIN = CompassPlusParams(
     affinity=0.0,
     distance="ngrams",
     language_cap=1.0,
-    round_robin=False,
+    rows="random",
     duplicates=None,
 )
 

@@ -8,6 +8,7 @@ import pytest
 
 from compass_ops.errors import DataFault
 from compass_ops.selection.compass_plus import compass_plus
+from compass_ops.selection.herding import herd
 from compass_ops.selection.problem import Choice, Problem
 from compass_ops.selection.quotas import shares, shrunken
 from compass_ops.selection.strategies import compass
@@ -15,7 +16,7 @@ from tests.selection.oracles import nearest_in_turn
 from tests.selection.problems import costly, plus, pool, problem, random_problem
 
 ALL = {
-    "shrinkage": True, "quotas": "water_filling", "affinity": 1.0, "language_cap": 0.5, "round_robin": True,
+    "shrinkage": True, "quotas": "water_filling", "affinity": 1.0, "language_cap": 0.5, "rows": "round_robin",
     "duplicates": 0.95,
 }  # fmt: skip
 
@@ -72,7 +73,7 @@ def test_no_language_takes_more_than_its_cap() -> None:
 
 def test_round_robin_serves_each_prompt_of_the_cluster_in_turn() -> None:
     small = random_problem(3)
-    rows = chosen(small, round_robin=True).rows
+    rows = chosen(small, rows="round_robin").rows
     order = np.flatnonzero(small.target.clusters == 0)[
         np.random.default_rng(0).permutation(int((small.target.clusters == 0).sum()))
     ]
@@ -80,6 +81,19 @@ def test_round_robin_serves_each_prompt_of_the_cluster_in_turn() -> None:
     taken = nearest_in_turn(small.target.vectors[order], small.pool.vectors[members], 12)  # type: ignore[arg-type]
     own = [row for row in rows if small.pool.clusters[row] == 0]
     assert own == [int(members[row]) for row, _ in taken][: len(own)]
+
+
+def test_herding_chooses_each_cluster_s_rows() -> None:
+    small = random_problem(3)
+    choice = chosen(small, rows="herding")
+    assert choice.quota is not None
+    expected = []
+    for cluster in np.flatnonzero(choice.quota):
+        members, asked = small.members(int(cluster)), small.target.vectors[small.target.clusters == cluster]
+        taken = herd(asked, small.pool.vectors[members], small.pool.costs[members], int(choice.quota[cluster]))
+        expected += [int(members[row]) for row in taken]
+    assert choice.rows.tolist() == expected
+    assert choice.reasons[0].endswith("of what is asked, by herding")
 
 
 def test_near_duplicates_are_taken_last_and_told() -> None:
@@ -96,19 +110,21 @@ def test_near_duplicates_are_taken_last_and_told() -> None:
     assert len(set(chosen(replace(small, budget=3), duplicates=0.999).rows.tolist()) & {0, 1, 2, 3}) == 1
 
 
-def test_all_parts_together_keep_the_budget_in_rows_and_tokens() -> None:
+@pytest.mark.parametrize("rule", ["round_robin", "herding"])
+def test_all_parts_together_keep_the_budget_in_rows_and_tokens(rule: str) -> None:
+    parts = {**ALL, "rows": rule}
     for seed in range(10):
         small = random_problem(seed)
-        choice = chosen(small, **ALL)
+        choice = chosen(small, **parts)
         assert len(choice.rows) == len(set(choice.rows.tolist())) == len(choice.reasons)
         assert 6 <= len(choice.rows) <= small.budget
         assert small.eligible[choice.rows].all()
         dear = costly(replace(small, budget=40), np.random.default_rng(seed).integers(1, 7, 60).tolist())
-        assert 20 <= dear.pool.costs[chosen(dear, **ALL).rows].sum() <= 40
+        assert 20 <= dear.pool.costs[chosen(dear, **parts).rows].sum() <= 40
 
 
 def test_reasons_say_what_is_asked_and_whom_a_row_serves() -> None:
-    reason = chosen(random_problem(0), round_robin=True).reasons[0]
+    reason = chosen(random_problem(0), rows="round_robin").reasons[0]
     assert reason.startswith("cluster 0: ")
     assert "of what is asked, near “text " in reason
     assert chosen(random_problem(0)).reasons[0].endswith("of what is asked, at random")

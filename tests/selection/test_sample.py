@@ -54,7 +54,9 @@ def test_same_stream_same_rows(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_target_languages_own_pool_rows_are_not_there(name: str) -> None:
     """Whether the pool holds rows of the target language itself, as it does for other targets, changes nothing."""
-    parts = settings(name, compass_plus=plus(shrinkage=True, quotas="water_filling", round_robin=True, duplicates=0.99))
+    parts = settings(
+        name, compass_plus=plus(shrinkage=True, quotas="water_filling", rows="round_robin", duplicates=0.99)
+    )
     there = pool([0, 1, 2] * 8, ["id", "tr", "et"] * 8)
     target, own, distances = [0] * 6 + [1] * 3, [1, 2], {"id": 0.1, "tr": 0.2, "et": 0.3}
     without = sample(parts, problem(target, own, there, 6, distances=distances), rng())
@@ -118,7 +120,7 @@ def test_identical_vectors_are_no_trouble(name: str) -> None:
     small = random_problem(0)
     same = np.ones_like(small.pool.vectors)
     flat = replace(small, pool=replace(small.pool, vectors=same), target=replace(small.target, vectors=same[:20]))
-    parts = settings(name, compass_plus=plus(round_robin=True, duplicates=0.95))
+    parts = settings(name, compass_plus=plus(rows="round_robin", duplicates=0.95))
     assert len(sample(parts, flat, rng()).rows) == small.budget
 
 

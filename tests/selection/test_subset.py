@@ -58,7 +58,7 @@ def made(files: SelectionFiles, folder: Path, language: str = "sw", **changes: A
 def test_a_subset_holds_own_rows_then_chosen_ones_of_other_languages(
     files: SelectionFiles, tmp_path: Path, strategy: str
 ) -> None:
-    parts = plus(affinity=1.0, round_robin=True, duplicates=0.99, quotas="water_filling", shrinkage=True)
+    parts = plus(affinity=1.0, rows="round_robin", duplicates=0.99, quotas="water_filling", shrinkage=True)
     plan = made(files, tmp_path / "made", strategy=strategy, compass_plus=parts)
     subset = read_table(tmp_path / "made" / "subset.parquet").to_pandas()
     assert subset["reason"].tolist()[:5] == ["own data"] * 5
