@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import bisect, minimize
 
 from compass_ops.selection.quotas import (
     fill,
@@ -57,6 +57,20 @@ def test_quotas_are_as_near_to_proportional_as_whole_numbers_allow() -> None:
         quota = fill(weights, counts(9, 9, 9), budget)
         assert quota.sum() == budget
         assert ((quota - exact) ** 2).sum() == pytest.approx(best_division(exact, counts(9, 9, 9), budget))
+
+
+def test_quotas_within_supply_are_near_the_exact_division_and_mostly_the_nearest() -> None:
+    """Exact: n = min(supply, v w), by bisection; the nearest whole numbers by trying all. Overflow is rounded anew."""
+    rng, nearest = np.random.default_rng(4), []
+    for _ in range(200):
+        weights, supply = rng.random(4) + 0.01, rng.integers(1, 7, 4)
+        budget = int(rng.integers(1, supply.sum()))
+        level = bisect(lambda v: np.minimum(supply, v * weights).sum() - budget, 0, supply.max() / weights.min() + 1)  # noqa: B023
+        exact = np.minimum(supply, level * weights)
+        quota = fill(weights, supply, budget)
+        assert (np.abs(quota - exact) < 1.5).all()
+        nearest.append(((quota - exact) ** 2).sum() <= best_division(exact, supply, budget) + 1e-6)
+    assert np.mean(nearest) > 0.8
 
 
 def test_quotas_keep_to_supply_and_fill_what_can_be_filled() -> None:
