@@ -4,11 +4,12 @@ A window never changes once it is complete: a row that comes late falls into the
 """
 
 from collections import Counter, deque
+from collections.abc import Sequence
 from datetime import UTC, datetime, time, timedelta
 from statistics import median_low
 
 LAST_WINDOW = 9999  # windows have four digits
-RECENT = 11  # requests whose median tells the time: a few clocks that are wrong, five in a row at most, close nothing
+RECENT = 11  # requests whose median tells the time: up to five of them with a wrong clock move nothing
 
 
 class CountCut:
@@ -18,7 +19,10 @@ class CountCut:
         self._rows = rows
         self._counts: Counter[str] = Counter()
 
-    def number(self, language: str, moment: str) -> int:
+    def see(self, moment: datetime) -> None:
+        """Time means nothing here."""
+
+    def number(self, language: str, moment: datetime) -> int:
         """Take the next request; return the number of its window, counted from 1."""
         self._counts[language] += 1
         return (self._counts[language] - 1) // self._rows + 1
@@ -29,39 +33,47 @@ class CountCut:
 
 
 class TimeCut:
-    """All languages share windows of ``hours``; the first starts at midnight UTC of the first request's day.
+    """All languages share windows of ``hours``.
 
-    A window is complete when more than half of the last ``RECENT`` requests, of whatever language, are of later ones.
+    The first starts at midnight UTC of the median day of the first ``RECENT`` rows (``first``: their times; what was
+    asked before belongs to it too). A window is complete when of the last ``RECENT`` rows most are of later ones.
     """
 
-    def __init__(self, hours: float) -> None:
+    def __init__(self, hours: float, first: Sequence[datetime]) -> None:
         self._span = timedelta(hours=hours)
-        self._start: datetime | None = None
+        day = median_low(first).astimezone(UTC).date() if first else datetime.min.date()
+        self._start = datetime.combine(day, time(), UTC)
         self._recent: deque[int] = deque(maxlen=RECENT)
         self._open = 1
 
-    def number(self, language: str, moment: str) -> int:
-        """Take the next request (``moment``: ISO 8601 with zone); return the number of its window.
+    def see(self, moment: datetime) -> None:
+        """Let a row of the log tell the time, also one that is no request: windows do not depend on the languages."""
+        if (own := self._own(moment)) <= LAST_WINDOW:
+            self._recent.append(own)
+        if len(self._recent) == RECENT:
+            self._open = max(self._open, median_low(self._recent))
+
+    def number(self, language: str, moment: datetime) -> int:
+        """Return the number of the window of the request that was seen last.
 
         Raises
         ------
         ValueError
-            If the time lies so far ahead that no window has a name for it.
+            If its time lies so far ahead that no window has a name for it.
         """
-        asked = datetime.fromisoformat(moment)
-        if self._start is None:
-            self._start = datetime.combine(asked.astimezone(UTC).date(), time(), UTC)
-        own = (asked - self._start) // self._span + 1
+        own = self._own(moment)
         if own > LAST_WINDOW:
-            raise ValueError(f"time {moment} lies {own} windows after the first request, at most {LAST_WINDOW}")
-        number = max(self._open, own)
-        self._recent.append(own)
-        self._open = max(self._open, median_low(self._recent))
-        return number
+            raise ValueError(
+                f"time {moment.isoformat()} lies {own} windows after the log's first, at most {LAST_WINDOW}"
+            )
+        return max(self._open, own)
 
     def complete(self, language: str) -> int:
         """Return the number of the last complete window; 0 for none."""
         return self._open - 1
+
+    def _own(self, moment: datetime) -> int:
+        return (moment - self._start) // self._span + 1
 
 
 Cut = CountCut | TimeCut

@@ -5,16 +5,17 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from compass_ops.corpus.fields import FieldMapping, RawRow
 from compass_ops.corpus.languages import language_tag
 from compass_ops.corpus.sources import FilesSource, read_files
 from compass_ops.errors import SourceError
-from compass_ops.monitoring.cut import CountCut, TimeCut
+from compass_ops.monitoring.cut import RECENT, CountCut, Cut, TimeCut
 
 LOG_FIELDS = ("time", "language", "prompt", "session", "label")
-_REQUIRED = ("time", "language", "prompt")
 _LONGEST_RECORD = 2000  # characters of a rejected row that are kept
 
 
@@ -25,7 +26,8 @@ class LogSettings:
     Attributes
     ----------
     files : tuple of str
-        Globs of JSONL, CSV or Parquet files, relative to the project or absolute; read in sorted order.
+        Globs of JSONL, CSV or Parquet files, relative to the project or absolute; read in sorted order. A log grows at
+        the end of its last file, or by files that sort behind it: lines elsewhere cut its windows anew.
     fields : mapping
         From ``time``, ``language``, ``prompt`` and, where the log has them, ``session`` and ``label`` to the log's
         names.
@@ -117,13 +119,15 @@ def read_log(settings: LogSettings, languages: Collection[str], until: int, root
         If no file matches or one cannot be read.
     """
     source = FilesSource("traffic", settings.files, FieldMapping({}, {}, {}))
-    cut = CountCut(settings.window_rows) if settings.window_hours is None else TimeCut(settings.window_hours)
+    cut = _cut(settings, source, root)
     windows: dict[int, dict[str, list[Request]]] = {}
     accepted, rejects = 0, []
     for raw in read_files(source, root):
         try:
-            request = _request(raw, settings.fields, languages)
-            number = cut.number(request.language, request.time)
+            moment = _moment(raw, settings.fields)
+            cut.see(moment)
+            request = _request(raw, settings.fields, languages, moment)
+            number = cut.number(request.language, moment)
         except ValueError as error:
             rejects.append(_reject(raw, settings.fields, str(error)))
             continue
@@ -138,28 +142,55 @@ def read_log(settings: LogSettings, languages: Collection[str], until: int, root
     return RequestLog(kept, complete, accepted, rejects)
 
 
-def _request(raw: RawRow, fields: Mapping[str, str], languages: Collection[str]) -> Request:
+def _cut(settings: LogSettings, source: FilesSource, root: Path) -> Cut:
+    if settings.window_hours is None:
+        return CountCut(settings.window_rows)
+    moments = (moment for raw in read_files(source, root) if (moment := _told(raw, settings.fields)) is not None)
+    return TimeCut(settings.window_hours, list(islice(moments, RECENT)))
+
+
+def _told(raw: RawRow, fields: Mapping[str, str]) -> datetime | None:
+    try:
+        return _moment(raw, fields)
+    except _Fault:
+        return None
+
+
+def _moment(raw: RawRow, fields: Mapping[str, str]) -> datetime:
     if raw.fault is not None:
         raise _Fault(raw.fault)
     if not isinstance(raw.value, dict):
         raise _Fault(f"a row must be an object with named fields; got {type(raw.value).__name__}")
-    values = {name: raw.value.get(field) for name, field in fields.items()}
-    for name in _REQUIRED:
-        if values.get(name) in (None, ""):
-            raise _Fault(f"{name} is missing: there is no value in field {fields.get(name)!r}")
+    return _time(_given(raw.value, "time", fields))
+
+
+def _field(row: Mapping[str, Any], name: str, fields: Mapping[str, str]) -> Any:
+    return row.get(fields[name]) if name in fields else None
+
+
+def _given(row: Mapping[str, Any], name: str, fields: Mapping[str, str]) -> Any:
+    value = _field(row, name, fields)
+    if value in (None, ""):
+        raise _Fault(f"{name} is missing: there is no value in field {fields.get(name)!r}")
+    return value
+
+
+def _request(raw: RawRow, fields: Mapping[str, str], languages: Collection[str], moment: datetime) -> Request:
+    given = {name: _given(raw.value, name, fields) for name in ("language", "prompt")}
+    session, label = (_field(raw.value, name, fields) for name in ("session", "label"))
     return Request(
-        time=_time(values["time"]),
-        language=_language(values["language"], languages),
-        prompt=_text("prompt", values["prompt"]),
-        session=None if values.get("session") in (None, "") else str(values["session"]),
-        label=_text("label", values["label"], empty=True) if values.get("label") is not None else "",
+        time=moment.isoformat(),
+        language=_language(given["language"], languages),
+        prompt=_text("prompt", given["prompt"]),
+        session=None if session in (None, "") else str(session),
+        label="" if label is None else _text("label", label, empty=True),
     )
 
 
-def _time(value: object) -> str:
+def _time(value: object) -> datetime:
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
-            return datetime.fromtimestamp(value, UTC).isoformat()
+            return datetime.fromtimestamp(value, UTC)
         except (ValueError, OverflowError, OSError) as error:
             raise _Fault(f"time {value!r} is no number of seconds since 1970 ({error})") from error
     moment = value
@@ -171,7 +202,7 @@ def _time(value: object) -> str:
     if not isinstance(moment, datetime):
         raise _Fault(f"time must be ISO 8601 or seconds since 1970; got {type(value).__name__}")
     # A time without zone is taken as UTC: the machine's own zone must not enter an output.
-    return (moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)).isoformat()
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _language(value: object, languages: Collection[str]) -> str:

@@ -193,12 +193,12 @@ def _prompts(traffic: Traffic) -> dict[str, dict[str, list[str]]]:
 
 
 def test_windows_of_hours_are_shared_and_late_rows_go_to_the_next(tmp_path: Path) -> None:
-    days = ["2026-01-01T09:00Z", "2026-01-02T23:00Z", *["2026-01-03T01:00Z"] * 6, "2026-01-01T10:00Z"]
+    days = [*["2026-01-01T09:00Z"] * 6, "2026-01-02T23:00Z", *["2026-01-03T01:00Z"] * 6, "2026-01-01T10:00Z"]
     days += ["2026-01-05T00:00Z"] * 8
-    lines = [_line(number, "sw" if number != 1 else "id", at=day) for number, day in enumerate(days)]
+    lines = [_line(number, "sw" if number != 6 else "id", at=day) for number, day in enumerate(days)]
     traffic = logged_traffic(_log(tmp_path, lines, hours=48), "0002", LANGUAGES, tmp_path)
-    late = [f"q{number}" for number in range(2, 9)]
-    assert _prompts(traffic) == {"0001": {"id": ["q1"], "sw": ["q0"]}, "0002": {"sw": late}}
+    first, late = ([f"q{number}" for number in part] for part in (range(6), range(7, 14)))
+    assert _prompts(traffic) == {"0001": {"id": ["q6"], "sw": first}, "0002": {"sw": late}}
     with pytest.raises(ParamsError, match="must be at most 0002"):
         logged_traffic(_log(tmp_path, lines, hours=48), "0003", LANGUAGES, tmp_path)
 
@@ -211,12 +211,22 @@ def test_a_window_of_hours_never_changes_once_it_is_complete(tmp_path: Path) -> 
     assert _prompts(after) == _prompts(before)
 
 
+def test_another_target_language_cuts_no_other_language_s_windows_anew(tmp_path: Path) -> None:
+    """Prompts in a language that the project does not have yet tell the time all the same."""
+    days = [("sw", 1)] * 6 + [("id", 2)] * 12 + [("sw", 1)] + [("sw", 2)] * 8 + [("sw", 3)] * 11
+    lines = [_line(number, tag, at=f"2026-01-{day:02d}T12:00Z") for number, (tag, day) in enumerate(days)]
+    log = _log(tmp_path, lines, hours=24)
+    alone, both = (_prompts(logged_traffic(log, "0002", tags, tmp_path)) for tags in (["sw"], ["sw", "id"]))
+    assert [window["sw"] for window in alone.values()] == [window["sw"] for window in both.values()]
+
+
 def test_a_clock_far_ahead_is_rejected(tmp_path: Path) -> None:
-    lines = [_line(0, "sw"), _line(1, "sw", at="2199-01-01T00:00Z"), _line(2, "sw", at="2026-01-02T00:00Z")]
-    lines += [_line(3, "sw", at="2026-01-02T00:00Z")]
+    lines = [_line(0, "sw"), _line(1, "sw", at="2199-01-01T00:00Z")]
+    lines += [_line(number, "sw") for number in range(2, 12)]
+    lines += [_line(number, "sw", at="2026-01-02T00:00Z") for number in range(12, 20)]
     traffic = logged_traffic(_log(tmp_path, lines, hours=1), "0001", LANGUAGES, tmp_path)
     assert [reject.row for reject in traffic.rejects] == [2]
-    assert "windows after the first request, at most 9999" in traffic.rejects[0].reason
+    assert "windows after the log's first, at most 9999" in traffic.rejects[0].reason
 
 
 def _embed(texts: Sequence[str]) -> np.ndarray[Any, Any]:
