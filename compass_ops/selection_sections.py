@@ -79,7 +79,7 @@ class CompassPlusParams(Section):
         description="Set the most of the budget that one language may take, such as 0.4; 1 for no cap."
     )
     rows: Literal["random", "round_robin", "herding"] = Field(
-        description="Choose random, round_robin (the nearest to each target prompt in turn), or herding (as they lie)."
+        description="Choose random, round_robin (nearest to each prompt in turn) or herding (together as prompts are)."
     )
     duplicates: Annotated[float, Field(gt=0, le=1)] | None = Field(
         description="Set the cosine above which a row repeats another chosen one, such as 0.95, or null."

@@ -70,7 +70,11 @@ class Transfers:
 @processes_option
 def main(records: Path, clusterings: Path, base: Path, out: Path, processes: int) -> None:
     """Train on random rows of one language at a time; targets are seen on dev alone."""
-    transfers = Transfers(load_comparison(), Workshop(load_params(), read_json(base)), records)
+    comparison = load_comparison()
+    if all(variant.strategy != "langrank" for variant in comparison.variants.values()):
+        write_json(out / "matrix.json", None)  # nobody is trained on one
+        return
+    transfers = Transfers(comparison, Workshop(load_params(), read_json(base)), records)
     fan_out(("compare-transfer", FORMAT), transfers.digests(), transfers.make, out, MEMO, processes)
     clustering = clusterings / next(iter(transfers.comparison.clusterings))
     _write_matrix(out, records, clustering, list(transfers.tests["dev"]))

@@ -1,5 +1,6 @@
 """The only door to scikit-learn: centroids of the pool, assignments, and how good they are."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,7 +133,7 @@ def health(vectors: Vectors, centroids: Vectors, languages: NDArray[np.str_], rn
         "stability": _stability(vectors[rows], count, rng),
         "language_information": float(normalized_mutual_info_score(languages[rows], clusters[rows])),
     }
-    warnings = _warnings(sizes, figures["stability"], figures["language_information"])
+    warnings = _warnings(sizes, figures)
     return Health(count, **figures, smallest=int(sizes.min()), largest=int(sizes.max()), warnings=warnings)
 
 
@@ -206,14 +207,20 @@ def _stability(vectors: Vectors, count: int, rng: np.random.Generator) -> float:
     return float(np.mean(scores))
 
 
-def _warnings(sizes: NDArray[np.int64], stability: float, language_information: float) -> tuple[str, ...]:
-    empty = int((sizes == 0).sum())
+def _warnings(sizes: NDArray[np.int64], figures: Mapping[str, float]) -> tuple[str, ...]:
+    empty, stability = int((sizes == 0).sum()), figures["stability"]
+    language_information = figures["language_information"]
     told = (
         (empty > 0, f"{empty} of {len(sizes)} clusters hold no row of the pool: nothing can be drawn there."),
         (
             stability < 0.3,
             f"Clusters change with the rows they are fitted on (adjusted Rand index {stability:.2f}): quotas follow "
             "chance. Ask for fewer clusters, or raise cluster.fit_rows.",
+        ),
+        (
+            max(figures["silhouette"], figures["density_validity"]) < 0,
+            f"Rows are no nearer to their own cluster than to others (silhouette {figures['silhouette']:.2f}, DBCV "
+            f"{figures['density_validity']:.2f}): what a cluster asks for is hardly told apart. Try another K.",
         ),
         (
             language_information > 0.3,

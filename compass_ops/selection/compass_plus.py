@@ -148,7 +148,7 @@ def _rule(problem: Problem, part: _Cluster, settings: CompassPlusParams, rng: np
 def _admission(problem: Problem, part: _Cluster, fresh: Callable[[int], bool] | None) -> Callable[[int], bool]:
     """Return a rule that admits what is fresh and in a language with something left, and counts it there.
 
-    The last row of a language may exceed what is left of it; the cluster's quota is kept by the round robin.
+    The last row of a language may exceed what is left of it; the cluster's quota is kept by the rule that draws.
     """
     languages, costs, left = problem.pool.languages[part.rows], problem.pool.costs[part.rows], part.left
 

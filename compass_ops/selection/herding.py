@@ -17,7 +17,8 @@ def herd(
     """Take the row that most lowers the distance of the means in kernel space, again and again.
 
     x = argmax mean_t k(x, t) - sum_s k(x, s) / (m + 1) over the m rows s taken before (Chen, Welling and Smola 2010,
-    arXiv 1203.3472, eq. 8), with the kernel exp(-(1 - cosine) / h), h the median of 1 - cosine between target and pool.
+    arXiv 1203.3472), with the kernel exp(-(1 - cosine) / h), h the median of 1 - cosine between target and pool. What a
+    language holds already is not among the s: quotas account for it.
 
     Parameters
     ----------

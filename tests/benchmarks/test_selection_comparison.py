@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pyarrow as pa
 import pytest
+from click.testing import CliRunner
 
 from benchmarks.reporting import MARKS, note_look
 from benchmarks.selection import report
@@ -15,7 +16,7 @@ from benchmarks.selection.measures import duplicate_share, energy_distance, held
 from benchmarks.selection.scores import Score, asked_score, topic_weights
 from benchmarks.selection.settings import cells, load_comparison
 from benchmarks.selection.statistics import sign_flip_p
-from benchmarks.selection.summary import Cell, summary
+from benchmarks.selection.summary import ABLATION, OWN, Cell, summary
 from benchmarks.selection.tables import tables
 from compass_ops.errors import CompassError, ParamsError
 from compass_ops.params import load_params
@@ -178,6 +179,21 @@ def test_every_data_set_is_set_up(dataset: str) -> None:
         return
     rivals = {"own_only", "random", "all", "langsim", "langrank", "compass", "nearest", "dsir", "craft", "compass_plus"}
     assert rivals <= set(comparison.variants)
+
+
+def test_the_default_is_what_won_on_dev_at_the_budget() -> None:
+    road = load_params(ROOT / "params.yaml")
+    assert road.sample.strategy == OWN
+    for dataset, entries in read_json(HERE / "dev.json").items():
+        comparison = load_comparison(HERE / dataset / "comparison.yaml")
+        assert comparison.compass_plus == road.sample.compass_plus
+        rivals = {name: entry["mean_accuracy"] for name, entry in entries.items() if not name.startswith(ABLATION)}
+        assert max(rivals.keys() - {"all"}, key=lambda name: rivals[name]) == OWN
+
+
+def test_parts_have_no_gate_half_of_their_own() -> None:
+    result = CliRunner().invoke(report.main, ["--dataset", "worldfacts_parts", "--half", "gate"])
+    assert "worldfacts_parts is for choices" in result.output
 
 
 def test_a_wrong_comparison_is_told(tmp_path: Path) -> None:

@@ -119,9 +119,10 @@ def test_bad_clusterings_are_told_in_words() -> None:
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     centroids = np.concatenate([np.eye(1, 8), -np.eye(8)]).astype(np.float32)
     found = health(noise, centroids, np.array(["sw", "id"] * 200), np.random.default_rng(0))
-    empty, changing, one = found.warnings
+    empty, changing, mixed, one = found.warnings
     assert empty.endswith("of 9 clusters hold no row of the pool: nothing can be drawn there.")
     assert changing.startswith("Clusters change with the rows they are fitted on (adjusted Rand index 0.")
+    assert mixed.startswith("Rows are no nearer to their own cluster than to others (silhouette -0.")
     assert re.match(r"One cluster holds \d\d% of the pool: the plan says little", one)
 
 

@@ -61,7 +61,9 @@ def test_proportional_quotas_pass_over_what_is_held() -> None:
 def test_near_languages_are_preferred_by_their_affinity() -> None:
     there = pool([0] * 60, ["et", "id", "tr"] * 20)
     small = problem([0], [1], there, budget=12, distances={"et": 0.0, "id": float(np.log(2)), "tr": float(np.log(4))})
-    rows = chosen(small, affinity=1.0).rows
+    choice = chosen(small, affinity=1.0)
+    rows = choice.rows
+    assert choice.notes == ("a note.",), "such as that URIEL+ does not know a language"
     assert np.bincount(there.languages[rows]).tolist() == [7, 3, 2], "4 : 2 : 1, by largest remainder"
 
 

@@ -115,12 +115,16 @@ def test_a_cluster_that_nobody_is_in_is_no_trouble() -> None:
         assert sample(settings(name), small, rng()).chosen.sum() == 4
 
 
-@pytest.mark.parametrize("name", ["random", "compass", "nearest", "dsir", "craft", "compass_plus"])
-def test_identical_vectors_are_no_trouble(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [*((name, "random") for name in ("random", "compass", "nearest", "dsir", "craft", "compass_plus")),
+     ("compass_plus", "round_robin"), ("compass_plus", "herding")],
+)  # fmt: skip
+def test_identical_vectors_are_no_trouble(name: str, rows: str) -> None:
     small = random_problem(0)
-    same = np.ones_like(small.pool.vectors)
+    same = np.tile(small.pool.vectors[0], (len(small.pool.vectors), 1))
     flat = replace(small, pool=replace(small.pool, vectors=same), target=replace(small.target, vectors=same[:20]))
-    parts = settings(name, compass_plus=plus(rows="round_robin", duplicates=0.95))
+    parts = settings(name, compass_plus=plus(rows=rows, duplicates=0.95))
     assert len(sample(parts, flat, rng()).rows) == small.budget
 
 
