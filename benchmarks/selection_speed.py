@@ -2,10 +2,10 @@
 
 A pool of 1,000,000 x 384 unit vectors (memory-mapped), 100 clusters, 20 target languages, 10,000 rows each. The
 project's way (K-Means on a sample, blocked assignment, the default strategy `compass_plus` for every language, with the
-n-grams of texts that its affinity needs) against the obvious
-script (`KMeans` with scikit-learn's defaults on the whole pool, and a loop over languages and clusters). Each runs in a
-process of its own, alternating, so that its peak memory is its own; both end with the centroids, whose inertia over the
-whole pool is compared. Vectors are made, not embedded: embedding is another job.
+n-grams of texts that its affinity needs) against the obvious script (`KMeans` with scikit-learn's defaults on the whole
+pool, and a loop over languages and clusters). Each runs in a process of its own, alternating, so that its peak memory
+is its own; both end with the centroids, whose inertia over the whole pool is compared. Vectors are made, not embedded:
+embedding is another job.
 """
 
 import json

@@ -14,7 +14,7 @@ def herd(
     admits: Callable[[int], bool] | None = None,
     used: Collection[int] = (),
 ) -> list[int]:
-    """Take the row that most lowers the distance of the means in kernel space, again and again.
+    """Take the row nearest to what the target's mean has and the rows before lack, in kernel space, again and again.
 
     x = argmax mean_t k(x, t) - sum_s k(x, s) / (m + 1) over the m rows s taken before (Chen, Welling and Smola 2010,
     arXiv 1203.3472), with the kernel exp(-(1 - cosine) / h), h the median of 1 - cosine between target and pool. What a
