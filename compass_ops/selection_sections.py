@@ -69,7 +69,7 @@ class CompassPlusParams(Section):
     quotas: Literal["gap", "water_filling", "proportional"] = Field(
         description="Choose gap (by what is missing), water_filling (fills it up), or proportional (by what is asked)."
     )
-    affinity: Annotated[float, Field(ge=0)] = Field(
+    affinity: Annotated[float, Field(ge=0, le=700)] = Field(
         description="Set how much near languages are preferred, weight exp(-affinity x distance); 0 for not at all."
     )
     distance: Literal["uriel", "ngrams"] = Field(

@@ -12,7 +12,7 @@ from compass_ops.selection.vectors import vectors_file, write_means
 from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest, write_array
 from pipelines._stage import MEMO, path_option, stage
 
-FORMAT = 1
+FORMAT = 2
 ROLES = ("target", "own", "auxiliary", "dev", "gate")
 
 

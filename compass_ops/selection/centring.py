@@ -5,9 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from compass_ops.errors import ModelError
+
 OTHERS = ""  # stands for every language without a mean of its own
 _LEAST_ROWS = 50  # of the pool, for a mean of its own
 _BLOCK = 65_536  # rows moved at once: bounds memory
+
+_LEAST_AWAY = 1e-4  # from the mean: less is the rounding of float32
 
 Means = Mapping[str, NDArray[np.float32]]
 
@@ -22,8 +26,16 @@ def language_means(pool: Mapping[str, NDArray[np.float32]], least: int = _LEAST_
     ----------
     pool : mapping of language to float32 (n, d), unit rows
     least : int
+
+    Raises
+    ------
+    ModelError
+        If vectors of a language are not finite.
     """
-    means = {name: np.asarray(own.mean(axis=0), np.float32) for name, own in pool.items() if len(own) >= least}
+    exact = {name: own.mean(axis=0, dtype=np.float64) for name, own in pool.items() if len(own) >= least}
+    if bad := sorted(name for name, mean in exact.items() if not np.isfinite(mean).all()):
+        raise ModelError(f"the pool's vectors of {', '.join(bad)} are not all finite. Run `dvc repro -f embed`.")
+    means = {name: mean.astype(np.float32) for name, mean in exact.items()}
     return {**means, OTHERS: np.mean(list(means.values()), axis=0)} if means else {}
 
 
@@ -40,5 +52,5 @@ def centred(vectors: NDArray[np.float32], means: Means, language: str) -> NDArra
         block = vectors[start : start + _BLOCK]
         away = block - mean
         lengths = np.linalg.norm(away, axis=1, keepdims=True)
-        moved[start : start + _BLOCK] = np.where(lengths > 1e-6, away / np.maximum(lengths, 1e-6), block)
+        moved[start : start + _BLOCK] = np.where(lengths > _LEAST_AWAY, away / np.maximum(lengths, _LEAST_AWAY), block)
     return moved

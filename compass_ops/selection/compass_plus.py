@@ -3,7 +3,7 @@
 Each part is a setting of its own, so that its worth can be measured: see ``selection_sections.CompassPlusParams``.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,8 @@ from compass_ops.selection.quotas import (
     Counts,
     Shares,
     fill,
-    language_quotas,
+    language_rows,
+    language_shares,
     semantic_gap,
     shares,
     shrunken,
@@ -24,6 +25,8 @@ from compass_ops.selection.quotas import (
 )
 from compass_ops.selection.strategies import plenty, supply
 from compass_ops.selection_sections import CompassPlusParams
+
+_ROUNDING = 1e-9  # .29 of 100 is 29, whatever the product of floats
 
 # budget, rule of admission, rows gone already -> rows of the cluster, and why each
 _Draw = Callable[[int, Callable[[int], bool], Collection[int]], list[tuple[int, str]]]
@@ -36,7 +39,7 @@ class _Cluster:
     number: int
     rows: RowNumbers
     quota: int
-    left: Counts | None
+    left: Shares | None
 
 
 def compass_plus(settings: CompassPlusParams) -> Callable[[Problem, np.random.Generator], Choice]:
@@ -45,23 +48,24 @@ def compass_plus(settings: CompassPlusParams) -> Callable[[Problem, np.random.Ge
     def choose(problem: Problem, rng: np.random.Generator) -> Choice:
         asked = _asked(problem, settings)
         quota = _cluster_quotas(problem, settings, asked, supply(problem))
-        languages = _language_quotas(problem, settings, quota)
+        allowances = _Allowances(problem, settings, quota)
         rows: list[int] = []
         reasons: list[str] = []
         repeated = carried = 0
         for number, n in enumerate(quota):
             if not n:
                 continue
-            left = None if languages is None else languages[number]
+            left = allowances.left(number, int(n) + carried, rng)
             part = _Cluster(number, problem.members(number), int(n) + carried, left)
             taken, again = _take(problem, part, settings, rng)
+            allowances.settle(number, [row for row, _ in taken])
             share = f"cluster {number}: {asked[number]:.1%} of what is asked"
             reasons += [f"{share}, {why}" for _, why in taken]
             rows += [row for row, _ in taken]
             repeated += again
             carried = part.quota - int(problem.pool.costs[[row for row, _ in taken]].sum())
         wanted = _cluster_quotas(problem, settings, asked, plenty(problem))
-        return Choice(np.array(rows, np.int64), reasons, quota, _notes(problem, settings, quota, repeated), wanted)
+        return Choice(np.array(rows, np.int64), reasons, quota, _notes(problem, settings, wanted, repeated), wanted)
 
     return choose
 
@@ -84,20 +88,44 @@ def _cluster_quotas(problem: Problem, settings: CompassPlusParams, asked: Shares
     return fill(semantic_gap(asked, shares(problem.own.clusters, problem.clusters)), there, problem.budget)
 
 
-def _language_quotas(problem: Problem, settings: CompassPlusParams, quota: Counts) -> list[Counts] | None:
-    """Return for each cluster what may be drawn of each language, int64 (L,); None where languages do not matter.
+class _Allowances:
+    """What each language may still give, cluster by cluster: its share of each by affinity, within a cap over all.
 
-    With affinity each cluster has quotas of its own. With a cap alone all clusters share, and use up, one allowance.
+    What a cluster drew of a language beyond its share, or less, counts in the clusters after it (error diffusion).
+    Else small quotas would round alike in all, and dear rows of far languages would take the place of near ones.
     """
-    pool = problem.pool
-    most = int(settings.language_cap * problem.budget)
-    if settings.affinity == 0:
-        shared = np.full(len(pool.names), most)
-        return [shared] * problem.clusters if settings.language_cap < 1 else None
-    if problem.distances is None:
-        raise DataFault(problem.language, "has no distances to the pool's languages.")
-    distance = np.array([problem.distances.values.get(name, 0.0) for name in pool.names])
-    return list(language_quotas(quota, np.exp(-settings.affinity * distance), _cells(problem), most))
+
+    def __init__(self, problem: Problem, settings: CompassPlusParams, quota: Counts) -> None:
+        self._problem, pool = problem, problem.pool
+        self._capped, self._most = settings.language_cap < 1, settings.language_cap * problem.budget
+        self._spent, self._owed = np.zeros(len(pool.names)), np.zeros(len(pool.names))
+        self._shares: Shares | None = None
+        if settings.affinity == 0:
+            return
+        if problem.distances is None:
+            raise DataFault(problem.language, "has no distances to the pool's languages.")
+        distance = np.array([problem.distances.values.get(name, 0.0) for name in pool.names])
+        affinity = np.exp(-settings.affinity * (distance - distance.min()))
+        self._cells, self._row = _cells(problem), float(pool.costs[problem.eligible].mean())
+        self._shares = language_shares(quota, affinity, self._cells, self._most)
+
+    def left(self, cluster: int, budget: int, rng: np.random.Generator) -> Shares | None:
+        """Return what a cluster may draw of each language, float64 (L,); None where languages do not matter."""
+        room = np.maximum(self._most + _ROUNDING - self._spent, 0.0)
+        if self._shares is None:
+            return np.floor(room) if self._capped else None
+        due = (self._shares[cluster] + self._owed) / self._row
+        there = np.where(self._shares[cluster] > 0, self._cells[cluster], 0) / self._row
+        rows = language_rows(due, there, int(np.ceil(budget / self._row)), rng)
+        return np.minimum(rows * self._row, np.floor(room))
+
+    def settle(self, cluster: int, rows: Sequence[int]) -> None:
+        """Count what a cluster drew."""
+        pool = self._problem.pool
+        drawn = np.bincount(pool.languages[rows], weights=pool.costs[rows], minlength=len(pool.names))
+        self._spent += drawn
+        if self._shares is not None:
+            self._owed += self._shares[cluster] - drawn
 
 
 def _cells(problem: Problem) -> Counts:
@@ -148,12 +176,12 @@ def _rule(problem: Problem, part: _Cluster, settings: CompassPlusParams, rng: np
 def _admission(problem: Problem, part: _Cluster, fresh: Callable[[int], bool] | None) -> Callable[[int], bool]:
     """Return a rule that admits what is fresh and in a language with something left, and counts it there.
 
-    The last row of a language may exceed what is left of it; the cluster's quota is kept by the rule that draws.
+    A row may exceed what is left of its language by half; the cluster's quota is kept by the rule that draws.
     """
     languages, costs, left = problem.pool.languages[part.rows], problem.pool.costs[part.rows], part.left
 
     def admits(candidate: int) -> bool:
-        if left is not None and left[languages[candidate]] <= 0:
+        if left is not None and left[languages[candidate]] < costs[candidate] / 2:
             return False
         if fresh is not None and not fresh(candidate):
             return False
@@ -164,15 +192,15 @@ def _admission(problem: Problem, part: _Cluster, fresh: Callable[[int], bool] | 
     return admits
 
 
-def _notes(problem: Problem, settings: CompassPlusParams, quota: Counts, repeated: int) -> tuple[str, ...]:
+def _notes(problem: Problem, settings: CompassPlusParams, wanted: Counts, repeated: int) -> tuple[str, ...]:
     notes: list[str] = []
     if settings.affinity > 0 and problem.distances is not None:
         notes += problem.distances.notes
-    if not quota.any():
+    if not wanted.any():
         notes.append("No cluster lacks anything: the language's own data cover what is asked.")
     if repeated:
         notes.append(
             f"{repeated} rows are as good as another chosen one (cosine above {settings.duplicates}): their "
-            "clusters have nothing else left."
+            "clusters, or the languages due there, have nothing else left."
         )
     return tuple(notes)

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from compass_ops.errors import ModelError
 from compass_ops.selection import langrank, uriel
 from compass_ops.selection.ngrams import bucket_counts, profile_distance
 from compass_ops.selection.problem import LanguageDistances, Pool
 from compass_ops.selection_sections import SampleParams
+
+FloatArray = NDArray[np.float64]
 
 
 def distances_needed(settings: SampleParams) -> str | None:
@@ -57,10 +60,12 @@ def by_ngrams(asked: Sequence[str], pool: Pool, notes: tuple[str, ...] = ()) -> 
 
 
 def by_uriel(language: str, asked: Sequence[str], pool: Pool) -> LanguageDistances:
-    """Return the mean of URIEL+'s six distances, as far as they are recorded.
+    """Return the mean of URIEL+'s six distances.
 
-    A language of the pool that URIEL+ does not know counts as the mean of the others. If it does not know the target
-    language, the texts' character n-grams decide. Notes name both.
+    Where one is not recorded the mean of the pool's other languages stands in: left out, it would draw a language
+    nearer the less is known of it, since unrelated languages have a genetic distance of 1. A language that URIEL+ does
+    not know counts as the mean of the others. If it does not know the target language, the texts' character n-grams
+    decide. Notes name all three.
     """
     if not uriel.known([language])[0]:
         note = f"URIEL+ does not know {language}: distances are those of the texts' character n-grams."
@@ -68,23 +73,33 @@ def by_uriel(language: str, asked: Sequence[str], pool: Pool) -> LanguageDistanc
     names = [name for name, there in zip(pool.names, uriel.known(pool.names), strict=True) if there]
     unknown = sorted(set(pool.names) - set(names))
     table = uriel.distances([language, *names])[0, 1:]
-    means = np.nanmean(table, axis=1)  # genetic and geographic are recorded for all
+    recorded, others = np.isfinite(table), np.array([name != language for name in names], bool)
+    means = _imputed(table, others).mean(axis=1)
     values = dict(zip(names, means.tolist(), strict=True))
-    others = means[[name != language for name in names]]
-    values |= dict.fromkeys(unknown, float(others.mean()) if len(others) else 1.0)
-    notes = (f"URIEL+ does not know {', '.join(unknown)}: taken to be as far as the others on average.",)
-    return LanguageDistances(values, "URIEL+", notes if unknown else ())
+    values |= dict.fromkeys(unknown, float(means[others].mean()) if others.any() else 1.0)
+    half = table.shape[1] / 2
+    vague = sorted(name for name, own in zip(names, recorded, strict=True) if name != language and own.sum() < half)
+    notes = []
+    if vague:
+        notes.append(
+            f"URIEL+ records less than half of the distances of {', '.join(vague)}: the other languages' mean "
+            "stands in."
+        )
+    if unknown:
+        notes.append(f"URIEL+ does not know {', '.join(unknown)}: taken to be as far as the others on average.")
+    return LanguageDistances(values, "URIEL+", tuple(notes))
 
 
-def transfer_features(
-    language: str, own: Sequence[str], pool: Pool
-) -> np.ndarray[
-    tuple[
-        int,
-        int,
-    ],
-    np.dtype[np.float64],
-]:
+def _imputed(table: FloatArray, others: NDArray[np.bool_]) -> FloatArray:
+    """Fill the gaps of distances (L, f) with each feature's mean over ``others``; features nobody has are dropped."""
+    recorded = np.isfinite(table)
+    kept = recorded[others].any(axis=0) if others.any() else recorded.any(axis=0)
+    table, recorded = table[:, kept], recorded[:, kept]
+    stands_in = np.nanmean(table[others], axis=0) if others.any() else np.ones(table.shape[1])
+    return np.where(recorded, table, stands_in)
+
+
+def transfer_features(language: str, own: Sequence[str], pool: Pool) -> FloatArray:
     """Return float64 (L, 13): LangRank's features of a target with each language of the pool; NaN where unknown."""
     known = dict(zip([language, *pool.names], uriel.known([language, *pool.names]), strict=True))
     names = [name for name in pool.names if known[name]]

@@ -105,8 +105,8 @@ def nearest(problem: Problem, rng: np.random.Generator) -> Choice:
     """
     rows = np.flatnonzero(problem.eligible)
     costs = problem.pool.costs[rows]
-    # Others take less than budget / least rows before an item's turn comes, so it needs no more candidates.
-    most = problem.budget // int(costs.min()) + 1
+    # Others take at most as many rows as the cheapest that fit, so that an item needs no more candidates.
+    most = int(np.searchsorted(np.cumsum(np.sort(costs)), problem.budget, side="right")) + 1
     order = rng.permutation(len(problem.target))  # whose turn is first decides nothing in the file's order
     ranked = ranked_candidates(problem.target.vectors[order], problem.pool.vectors[rows], most)
     taken = round_robin(ranked, costs, problem.budget)

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 Shares = NDArray[np.float64]
 Counts = NDArray[np.int64]
+_SLACK = 1e-9  # of rounding, and below any weight that matters
 
 
 def shares(clusters: NDArray[np.int32], count: int) -> Shares:
@@ -33,8 +34,7 @@ def fill(weights: Shares, supply: Counts, budget: int) -> Counts:
     quota = np.zeros(len(weights), np.int64)
     open_ = (weights > 0) & (supply > 0)
     while (rest := budget - int(quota.sum())) > 0 and open_.any():
-        exact = np.where(open_, weights, 0.0)
-        exact *= rest / exact.sum()
+        exact = rest * _proportions(weights, open_)
         part = np.floor(exact).astype(np.int64)
         largest = np.argsort(part - exact, kind="stable")[: rest - int(part.sum())]
         part[largest] += 1
@@ -103,8 +103,8 @@ def water_fill(target_share: Shares, held: Counts, supply: Counts, budget: int) 
     return whole
 
 
-def language_quotas(cluster_quota: Counts, affinity: Shares, supply: Counts, most: int) -> Counts:
-    """Divide each cluster's quota over languages by affinity, within supply and a cap per language.
+def language_shares(cluster_quota: Counts, affinity: Shares, supply: Counts, most: float) -> Shares:
+    """Divide each cluster's quota over languages by affinity, within supply and a cap per language; not rounded.
 
     Where a language would exceed the cap, its share of each cluster is cut in proportion and goes to the other
     languages of that cluster; what they lack is left undrawn.
@@ -114,19 +114,57 @@ def language_quotas(cluster_quota: Counts, affinity: Shares, supply: Counts, mos
     cluster_quota : int64 (K,)
     affinity : float64 (L,), > 0
     supply : int64 (K, L)
-    most : int
+    most : float
         The most of one language over all clusters.
 
     Returns
     -------
-    int64 (K, L), <= supply, columns sum to at most ``most``.
+    float64 (K, L), <= supply, columns sum to at most ``most``.
     """
-    room = supply.copy()
+    room = supply.astype(np.float64)
     for _ in range(supply.shape[1] + 1):  # each pass closes at least one language
-        cells = np.array([fill(affinity, room[c], int(n)) for c, n in enumerate(cluster_quota)], np.int64)
-        over = np.flatnonzero(cells.sum(axis=0) > most)
+        cells = np.array([_divided(affinity, room[c], float(n)) for c, n in enumerate(cluster_quota)])
+        sums = cells.sum(axis=0)
+        over = np.flatnonzero(sums > most * (1 + _SLACK))
         if not over.size:
             break
-        for language in over:
-            room[:, language] = fill(cells[:, language].astype(np.float64), cells[:, language], most)
+        room[:, over] = cells[:, over] * (most / sums[over])
     return cells
+
+
+def language_rows(due: Shares, supply: Shares, rows: int, rng: np.random.Generator) -> Counts:
+    """Round what is due to each language of one cluster to whole rows, by largest remainder, ties at random.
+
+    Parameters
+    ----------
+    due : float64 (L,)
+        In rows; what is 0 or less waits until the others have given all they have.
+    supply : float64 (L,), >= 0
+        In rows; languages without any get nothing.
+    rows : int, >= 0
+
+    Returns
+    -------
+    int64 (L,). Sums to ``rows``, or to the whole supply where that is less.
+    """
+    order = rng.permutation(len(due))
+    quota = np.zeros(len(due), np.int64)
+    quota[order] = fill(np.maximum(due, _SLACK)[order], np.ceil(supply[order]).astype(np.int64), rows)
+    return quota
+
+
+def _divided(weights: Shares, supply: Shares, budget: float) -> Shares:
+    """Divide as ``fill`` does, but not into whole numbers."""
+    part = np.zeros(len(weights))
+    open_ = (weights > 0) & (supply > 0)
+    while (rest := budget - float(part.sum())) > _SLACK * budget and open_.any():
+        part = np.minimum(part + rest * _proportions(weights, open_), supply)
+        open_ &= part < supply
+    return part
+
+
+def _proportions(weights: Shares, among: NDArray[np.bool_]) -> Shares:
+    """Return weights (K,) over their sum, 0 outside ``among``; the largest is made 1 first, else tiny ones overflow."""
+    exact = np.where(among, weights, 0.0)
+    exact /= exact.max()
+    return exact / exact.sum()

@@ -107,7 +107,9 @@ def _unmet(problem: Problem, settings: SampleParams, choice: Choice, spent: int)
     there = supply(problem)
     if choice.wanted is not None and (short := np.flatnonzero(choice.wanted > there)).size:
         lacks = ", ".join(f"{cluster} ({choice.wanted[cluster]} asked, {there[cluster]} there)" for cluster in short)
-        notes.append(f"Clusters hold less than their quota: {lacks}. The rest was asked of the other clusters.")
+        asked_elsewhere = choice.quota is not None and choice.quota.sum() > np.minimum(choice.wanted, there).sum()
+        rest = "The rest was asked of the other clusters." if asked_elsewhere else "There is no other to ask."
+        notes.append(f"Clusters hold less than their quota: {lacks}. {rest}")
     missing = problem.budget - spent
     if missing >= problem.pool.costs.max():  # less than that is too little for a row
         where = "the languages chosen" if choice.quota is None else "the clusters where something is missing"

@@ -1,6 +1,6 @@
 """The strategies that the project's own is compared with, each in a few lines over the same problem. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def compass(problem: Problem, rng: np.random.Generator) -> Choice:
         f"cluster {c}: {target[c]:.1%} of the target, {held[c]:.1%} of what is held"
         for c in problem.pool.clusters[rows]
     ]
-    notes = () if quota.any() else ("No cluster has a gap: the language's own data cover what is asked.",)
+    notes = () if wanted.any() else ("No cluster has a gap: the language's own data cover what is asked.",)
     return Choice(rows, reasons, quota, notes, wanted)
 
 
@@ -84,7 +84,7 @@ def dsir(problem: Problem, rng: np.random.Generator) -> Choice:
 def by_language(most: int) -> Callable[[Problem, np.random.Generator], Choice]:
     """Return the strategy of LangSim and LangRank: the nearest ``most`` languages, an equal part of the budget each.
 
-    RowNumbers are drawn at random inside a language; what one lacks the others give.
+    Rows are drawn at random inside a language; what one lacks the others give, and a note says so.
     """
 
     def choose(problem: Problem, rng: np.random.Generator) -> Choice:
@@ -104,9 +104,25 @@ def by_language(most: int) -> Callable[[Problem, np.random.Generator], Choice]:
         )
         names = [pool.names[place] for place in pool.languages[rows]]
         reasons = [f"{name}: distance {distances.values[name]:.3f} by {distances.source}" for name in names]
-        return Choice(rows, reasons, notes=distances.notes)
+        wanted = fill(np.ones(len(chosen)), np.full(len(chosen), problem.budget), problem.budget)
+        short = [
+            f"{pool.names[place]} ({asked} asked, {held} there)"
+            for place, asked, held in zip(chosen, wanted, there, strict=True)
+            if asked > held
+        ]
+        return Choice(rows, reasons, notes=(*distances.notes, *_short_languages(short, len(chosen), most)))
 
     return choose
+
+
+def _short_languages(short: Sequence[str], chosen: int, most: int) -> list[str]:
+    notes = []
+    if chosen < most:
+        notes.append(f"The pool has {chosen} other languages, sample.languages asks for {most}: all are drawn from.")
+    if short:
+        others = "The rest was asked of the other languages." if len(short) < chosen else "There is no other to ask."
+        notes.append(f"Languages hold less than their part: {', '.join(short)}. {others}")
+    return notes
 
 
 def supply(problem: Problem) -> Counts:

@@ -35,6 +35,7 @@ def plus(**changes: Any) -> CompassPlusParams:
 def items(clusters: Sequence[int], seed: int = 0, dimension: int = 6) -> Items:
     """Unit vectors that lie near one axis per cluster."""
     rng = np.random.default_rng(seed)
+    dimension = max(dimension, *(cluster + 1 for cluster in clusters))
     vectors = np.eye(dimension)[list(clusters)] + 0.3 * rng.standard_normal((len(clusters), dimension))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     texts = [f"text {n} of {cluster}" for n, cluster in enumerate(clusters)]

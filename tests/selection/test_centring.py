@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from compass_ops.errors import ModelError
 from compass_ops.selection import centring
 from compass_ops.selection.centring import centred, language_means
 from compass_ops.selection.cluster import fit_centroids, health
@@ -25,6 +26,19 @@ def test_means_by_hand_and_for_languages_with_few_rows() -> None:
 def test_a_vector_that_is_its_mean_stays() -> None:
     means = {"": np.array([1, 0], np.float32)}
     assert centred(np.array([[1, 0]], np.float32), means, "sw").tolist() == [[1, 0]]
+
+
+@pytest.mark.parametrize("rows", [3_000, 200_000])
+def test_many_vectors_that_are_all_alike_stay_and_are_no_noise(rows: int) -> None:
+    """As where an embedder knows nothing of a script: one token, one vector."""
+    vectors = np.repeat(unit(np.random.default_rng(0).standard_normal((1, 12))), rows, axis=0)
+    assert centred(vectors, language_means({"am": vectors}), "am")[::1000].tolist() == vectors[::1000].tolist()
+
+
+def test_vectors_that_are_not_finite_are_refused_with_their_language() -> None:
+    bad = np.full((1, 2), np.nan, np.float32)
+    with pytest.raises(ModelError, match=r"the pool's vectors of am are not all finite\. Run `dvc repro -f embed`"):
+        language_means({"am": bad, "id": np.ones((1, 2), np.float32)}, least=1)
 
 
 def test_without_a_mean_nothing_changes() -> None:

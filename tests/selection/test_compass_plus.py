@@ -9,7 +9,7 @@ import pytest
 from compass_ops.errors import DataFault
 from compass_ops.selection.compass_plus import compass_plus
 from compass_ops.selection.herding import herd
-from compass_ops.selection.problem import Choice, Problem
+from compass_ops.selection.problem import Choice, LanguageDistances, Problem
 from compass_ops.selection.quotas import shares, shrunken
 from compass_ops.selection.strategies import compass
 from tests.selection.oracles import nearest_in_turn
@@ -67,10 +67,43 @@ def test_near_languages_are_preferred_by_their_affinity() -> None:
     assert np.bincount(there.languages[rows]).tolist() == [7, 3, 2], "4 : 2 : 1, by largest remainder"
 
 
+@pytest.mark.parametrize("costs", [(1, 2), (20, 46)], ids=["rows", "tokens"])
+@pytest.mark.parametrize("rows", [150, 1200])
+def test_small_quotas_of_many_clusters_add_up_to_each_language_s_affinity(costs: tuple[int, int], rows: int) -> None:
+    """Rounded cluster by cluster, or a dear row drawn for each language in each, far languages would crowd in."""
+    languages, clusters, rng = 20, 30, np.random.default_rng(3)
+    names = [f"l{place:02d}" for place in range(languages)]
+    there = pool(rng.integers(0, clusters, 1200 * languages).tolist(), names * 1200)
+    distance = {name: 0.45 + 0.025 * place for place, name in enumerate(names)}
+    asked = problem(list(range(clusters)) * 3, [0], there, budget=1, clusters=clusters, distances=distance)
+    cost = rng.integers(*costs, len(there)).tolist()
+    asked = costly(replace(asked, budget=int(rows * np.mean(cost))), cost)
+    taken = chosen(asked, quotas="proportional", affinity=10.0).rows
+    drawn = np.bincount(there.languages[taken], weights=asked.pool.costs[taken], minlength=languages)
+    due = np.exp(-10 * np.array(list(distance.values())))
+    assert drawn.sum() == pytest.approx(asked.budget, abs=max(cost))
+    assert drawn / drawn.sum() == pytest.approx(due / due.sum(), abs=3 * float(np.mean(cost)) / asked.budget)
+
+
+def test_the_largest_affinity_draws_from_the_nearest_language_alone() -> None:
+    there = pool([0, 1] * 30, ["et", "et", "id", "id", "tr", "tr"] * 10)
+    small = problem([0, 1], [2], there, budget=12, distances={"et": 0.95, "id": 0.9, "tr": 1.0})
+    assert np.bincount(there.languages[chosen(small, affinity=700.0).rows]).tolist() == [0, 12]
+
+
 def test_no_language_takes_more_than_its_cap() -> None:
     there = pool([0, 1] * 30, ["et"] * 50 + ["id"] * 10)
     small = problem([0, 1], [2], there, budget=10)
     assert np.bincount(there.languages[chosen(small, language_cap=0.6).rows]).tolist() == [6, 4]
+    near = {"et": 0.0, "id": 1.0}
+    capped = chosen(replace(small, distances=LanguageDistances(near, "a source")), language_cap=0.6, affinity=9.0)
+    assert np.bincount(there.languages[capped.rows]).tolist() == [6, 4]
+
+
+def test_a_cap_is_not_one_less_by_rounding() -> None:
+    there = pool([0] * 200, ["et"] * 150 + ["id"] * 50)
+    rows = chosen(problem([0], [2], there, budget=100), language_cap=0.58).rows
+    assert int((there.languages[rows] == 0).sum()) == 58, "0.58 * 100 is 57.999... in floats"
 
 
 def test_round_robin_serves_each_prompt_of_the_cluster_in_turn() -> None:
@@ -107,7 +140,8 @@ def test_near_duplicates_are_taken_last_and_told() -> None:
     choice = chosen(small, duplicates=0.999)
     assert len(choice.rows) == 4
     assert choice.notes == (
-        "1 rows are as good as another chosen one (cosine above 0.999): their clusters have nothing else left.",
+        "1 rows are as good as another chosen one (cosine above 0.999): their clusters, or the languages "
+        "due there, have nothing else left.",
     )
     assert len(set(chosen(replace(small, budget=3), duplicates=0.999).rows.tolist()) & {0, 1, 2, 3}) == 1
 
@@ -135,5 +169,9 @@ def test_reasons_say_what_is_asked_and_whom_a_row_serves() -> None:
 def test_it_says_when_nothing_is_missing_and_needs_distances_for_affinity() -> None:
     there = pool([0, 1] * 5, ["id"] * 10)
     assert chosen(problem([0, 1], [0, 1], there, budget=4)).notes[0].startswith("No cluster lacks anything")
+    lacking = problem([0, 1], [0, 0], pool([0, 1] * 5, ["id", "et"] * 5), budget=4)
+    lacking = replace(lacking, pool=replace(lacking.pool, names=(lacking.language, "id")))
+    assert not chosen(lacking).rows.size
+    assert chosen(lacking).notes == (), "cluster 1 is missing; that the pool has none of it is told by the plan"
     with pytest.raises(DataFault, match="has no distances"):
         chosen(problem([0, 1], [0], there, budget=4), affinity=1.0)

@@ -5,6 +5,7 @@ import pytest
 
 from compass_ops.errors import ModelError
 from compass_ops.selection.distances import (
+    _imputed,
     by_ngrams,
     by_uriel,
     distances_needed,
@@ -38,6 +39,23 @@ def test_an_unknown_language_of_the_pool_is_as_far_as_the_others_on_average() ->
     found = by_uriel("ca", ["hola"], texts_in("es", "fi", "qaa", "ca"))
     assert found.values["qaa"] == pytest.approx((found.values["es"] + found.values["fi"]) / 2)
     assert found.notes == ("URIEL+ does not know qaa: taken to be as far as the others on average.",)
+
+
+def test_a_language_of_which_little_is_recorded_is_not_nearer_for_that() -> None:
+    """Nynorsk has no genetic distance in URIEL+; left out, that drew it nearer to Swahili than Zulu."""
+    there = texts_in("zu", "nn", "en", "fr", "sn", "lg")
+    found = by_uriel("sw", ["habari"], there)
+    assert found.values["nn"] > max(found.values[name] for name in ("zu", "sn", "lg"))
+    assert found.notes == (
+        "URIEL+ records less than half of the distances of nn: the other languages' mean stands in.",
+    )
+
+
+def test_gaps_are_filled_with_the_feature_s_mean_over_the_other_languages() -> None:
+    nan = float("nan")
+    table = np.array([[0.0, 0.0, nan], [0.2, nan, nan], [0.6, 0.5, nan]])
+    filled = _imputed(table, np.array([False, True, True]))
+    assert filled.tolist() == [[0.0, 0.0], [0.2, 0.5], [0.6, 0.5]], "the target's own row stands for nothing"
 
 
 def test_for_an_unknown_target_the_texts_decide() -> None:

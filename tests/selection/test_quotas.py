@@ -7,7 +7,8 @@ from scipy.optimize import bisect, minimize
 
 from compass_ops.selection.quotas import (
     fill,
-    language_quotas,
+    language_rows,
+    language_shares,
     semantic_gap,
     shares,
     shrunken,
@@ -139,13 +140,32 @@ def test_few_prompts_are_shrunken_more_than_many() -> None:
 
 
 def test_languages_share_a_cluster_by_affinity_within_supply() -> None:
-    cells = language_quotas(counts(6, 2), array(2.0, 1.0), np.array([[9, 9], [0, 9]]), most=99)
-    assert cells.tolist() == [[4, 2], [0, 2]]
+    cells = language_shares(counts(7, 2), array(2.0, 1.0), np.array([[9, 9], [0, 9]]), most=99)
+    assert cells == pytest.approx(np.array([[14 / 3, 7 / 3], [0, 2]]))
 
 
 def test_a_language_over_the_cap_gives_way_in_proportion() -> None:
-    cells = language_quotas(counts(8, 4), array(1.0, 1e-9), np.array([[9, 9], [9, 9]]), most=6)
-    assert cells.tolist() == [[4, 4], [2, 2]]
+    cells = language_shares(counts(8, 4), array(1.0, 1e-9), np.array([[9, 9], [9, 9]]), most=6)
+    assert cells == pytest.approx(np.array([[4, 4], [2, 2]]), abs=1e-6)
+
+
+def test_what_is_due_is_rounded_by_largest_remainder_within_supply() -> None:
+    rng = np.random.default_rng(0)
+    assert language_rows(array(2.5, 0.3, 0.2), array(9, 9, 9), 3, rng).tolist() == [3, 0, 0]
+    assert language_rows(array(2.5, 0.3, -4.0), array(1, 0, 9), 3, rng).tolist() == [1, 0, 2], "owing gives last"
+    assert language_rows(array(1.0, 1.0), array(1, 1), 3, rng).tolist() == [1, 1]
+
+
+def test_equal_languages_are_rounded_by_chance_and_not_by_their_names() -> None:
+    drawn = sum(language_rows(np.full(6, 0.5), np.full(6, 9.0), 3, np.random.default_rng(seed)) for seed in range(200))
+    assert (np.abs(drawn - 100) < 30).all(), "four standard errors of 200 draws of one half"
+
+
+def test_weights_too_small_to_be_summed_divide_as_their_ratios() -> None:
+    assert fill(array(3e-320, 1e-320), counts(99, 99), 8).tolist() == [6, 2]
+    assert language_shares(counts(8), array(3e-320, 1e-320), np.array([[99, 99]]), 99) == pytest.approx(
+        np.array([[6, 2]]), rel=0.01
+    )
 
 
 def test_caps_that_bind_everywhere_leave_the_rest_undrawn() -> None:
@@ -153,7 +173,7 @@ def test_caps_that_bind_everywhere_leave_the_rest_undrawn() -> None:
     for _ in range(100):
         quota, supply = rng.integers(0, 9, 3), rng.integers(0, 6, (3, 4))
         most = int(rng.integers(1, 9))
-        cells = language_quotas(quota, rng.random(4) + 0.1, supply, most)
-        assert (cells <= supply).all()
-        assert (cells.sum(axis=0) <= most).all()
-        assert (cells.sum(axis=1) <= quota).all()
+        cells = language_shares(quota, rng.random(4) + 0.1, supply, most)
+        assert (cells <= supply + 1e-6).all()
+        assert (cells.sum(axis=0) <= most + 1e-6).all()
+        assert (cells.sum(axis=1) <= quota + 1e-6).all()

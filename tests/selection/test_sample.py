@@ -94,6 +94,20 @@ def test_a_quota_that_its_cluster_cannot_fill_is_said_with_what_was_done_instead
     assert plan.notes == (lacks,)
 
 
+@pytest.mark.parametrize("name", ["compass", "compass_plus"])
+def test_a_gap_where_the_pool_has_nothing_is_not_called_none(name: str) -> None:
+    there = pool([0] * 20 + [1] * 20, ["id"] * 20 + ["sw"] * 20)
+    plan = sample(settings(name), problem([0, 1], [0], there, budget=10), rng())
+    assert plan.chosen.tolist() == [0, 0, 0]
+    assert plan.notes == (
+        "2 target prompts for 3 clusters: most shares rest on no or one prompt. Collect more prompts or lower "
+        "cluster.clusters.",
+        "Clusters hold less than their quota: 1 (10 asked, 0 there). There is no other to ask.",
+        "10 of the budget of 10 rows were not drawn: the clusters where something is missing hold no more. "
+        "The adapter is trained on what there is.",
+    )
+
+
 def test_what_a_language_cap_holds_back_is_not_laid_to_the_pool() -> None:
     there = pool([0] * 30 + [1] * 30, ["id"] * 60)
     parts = settings("compass_plus", compass_plus=plus(language_cap=0.4))

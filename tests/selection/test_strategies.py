@@ -122,6 +122,19 @@ def test_what_a_small_language_lacks_the_others_give() -> None:
     there = pool([0] * 9, ["id"] + ["tr"] * 8)
     choice = by_language(2)(problem([0], [0], there, budget=6, distances={"id": 0.1, "tr": 0.2}), rng())
     assert len(choice.rows) == 6
+    assert choice.notes == (
+        "a note.",
+        "Languages hold less than their part: id (3 asked, 1 there). The rest was asked of the other languages.",
+    )
+
+
+def test_a_pool_of_fewer_languages_than_asked_for_is_told() -> None:
+    there = pool([0] * 9, ["id"] + ["tr"] * 8)
+    choice = by_language(3)(problem([0], [0], there, budget=2, distances={"id": 0.1, "tr": 0.2}), rng())
+    assert choice.notes == (
+        "a note.",
+        "The pool has 2 other languages, sample.languages asks for 3: all are drawn from.",
+    )
 
 
 def test_without_distances_a_language_cannot_be_near() -> None:
