@@ -13,23 +13,20 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from compass_ops.evaluation.metrics import (
-    FloatArray,
-    PairedMean,
-    histogram_weights,
-    paired_mean,
-    weighted_mean,
-)
+from compass_ops.evaluation.metrics import FloatArray, PairedMean, histogram_weights, paired_mean, weighted_mean
 
 Verdict = Literal["promote", "refuse", "cannot judge", "already judged", "no candidate"]
 _NAMED = 8  # clusters named in a sentence
 
 NOT_WORSE, BETTER = "not worse on old", "better on new"
 ALL_ALIKE, GOLD_MARGIN = "guard, all items alike", "guard, gold margin on new"
+LEARNED = "guard, what it was trained on"
+_HALF_OF_MARGIN = "not both the lower bound below -{margin:.4f} and the change below -{half:.4f}"
 RULES = {
     NOT_WORSE: "the lower bound must be above -{margin:.4f}",
     BETTER: "the lower bound must be above 0",
-    ALL_ALIKE: "not both the lower bound below -{margin:.4f} and the change below -{half:.4f}",
+    ALL_ALIKE: _HALF_OF_MARGIN,
+    LEARNED: _HALF_OF_MARGIN,
     GOLD_MARGIN: "the upper bound must not be below 0",
 }
 
@@ -140,13 +137,14 @@ def judge(
     new_counts: NDArray[np.int64],
     limits: GateLimits,
     against: Literal["base", "production"],
+    learned_counts: NDArray[np.int64] | None = None,
 ) -> Judgement:
     """Decide on the candidate.
 
     Against Production it must be non-inferior on the old distribution (lower bound of the accuracy difference
-    above -margin) and superior on the new one (lower bound above 0). Against the bare base it must be superior on
-    the new distribution. Guards: over all items, unweighted, not both a lower bound below -margin and an estimate
-    below -margin / 2; and on the new distribution no significant loss of gold margin.
+    above -margin); against it, or the bare base, superior on the new one (lower bound above 0). Guards: over all items
+    alike, and over what Production was trained on, which holds what was asked before its own window, not both a
+    lower bound below -margin and an estimate below -margin / 2; on the new no significant loss of gold margin.
 
     Parameters
     ----------
@@ -156,11 +154,13 @@ def judge(
         Cluster histograms: Production's reference and the window, or twice the target's.
     limits : GateLimits
     against : "base" or "production"
+    learned_counts : int64 (K,), >= 0, or None
+        Cluster histogram of all rows that Production was trained on.
 
     Returns
     -------
     Judgement
-        "promote", "refuse", or "cannot judge" where labels, finite scores or clusters with items are lacking.
+        "promote", "refuse", or "cannot judge" where labels, scores or clusters with items are lacking.
 
     Raises
     ------
@@ -175,7 +175,10 @@ def judge(
     tests = [_superior(items, new, limits)]
     if against == "production":
         tests.insert(0, _accuracy_test(NOT_WORSE, items, old, limits, margin=limits.margin)[0])
-    tests += [_guard_all_items(items, limits), _guard_gold_margin(items, new, limits)]
+    tests.append(_guard_accuracy(ALL_ALIKE, items, np.ones(len(items.clusters)), limits))
+    if learned_counts is not None and learned_counts[items.clusters].any():
+        tests.append(_guard_accuracy(LEARNED, items, histogram_weights(items.clusters, learned_counts), limits))
+    tests.append(_guard_gold_margin(items, new, limits))
     reasons = [_sentence(test, limits) for test in tests]
     verdict: Verdict = "promote" if all(test.passed for test in tests) else "refuse"
     if against == "base":
@@ -254,9 +257,8 @@ def _superior(items: PairedItems, weights: FloatArray, limits: GateLimits) -> Ga
     return replace(test, resolvable=shrunk)
 
 
-def _guard_all_items(items: PairedItems, limits: GateLimits) -> GateTest:
-    equal = np.ones(len(items.clusters))
-    test, _ = _accuracy_test(ALL_ALIKE, items, equal, limits, margin=limits.margin)
+def _guard_accuracy(name: str, items: PairedItems, weights: FloatArray, limits: GateLimits) -> GateTest:
+    test, _ = _accuracy_test(name, items, weights, limits, margin=limits.margin)
     return replace(test, passed=test.passed or test.estimate >= -limits.margin / 2)
 
 

@@ -53,8 +53,9 @@ def _gate(
         items = read_table(folder / "items.parquet")
         pairs = paired_items(rows_of(items, "production", "gate"), rows_of(items, "candidate", "gate"))
         old = read_json(inputs["production"] / language / "reference" / "histogram.json")["counts"]
-        old_counts, new_counts = (np.asarray(counts, dtype=np.int64) for counts in (old, window["counts"]))
-        judgement = judge(pairs, old_counts, new_counts, limits[0], "production")
+        counts = (np.asarray(own, dtype=np.int64) for own in (old, window["counts"], window["learned"]))
+        old_counts, new_counts, learned_counts = counts
+        judgement = judge(pairs, old_counts, new_counts, limits[0], "production", learned_counts)
     verdict = inputs["drift"] / language / "verdict.json"
     occasion = Occasion(window["window"], file_digest(verdict))
     return decision_record(language, candidate.digest, opponent, judgement, occasion)

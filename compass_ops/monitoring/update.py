@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
 from compass_ops.corpus.traits import TRAITS
@@ -103,7 +104,8 @@ class Updater:
             curve = update(base, drifted.parent, order, method)
         except NonFiniteLossError as error:
             raise DataFault(drifted.language, str(error)) from error
-        self._choose_and_score(drifted, method, reference, folder)
+        learned = history_counts(drifted.parent, len(reference.centroids))
+        self._choose_and_score(drifted, method, (learned, reference), folder)
         remember(base, drifted.parent, order, method)
         write_reference(reference, order)
         origin = Origin(
@@ -116,7 +118,8 @@ class Updater:
             {"separator": self.params.base.separator, "max_tokens": self.params.base.max_tokens},
         )
         write_manifest(version, origin)
-        write_json(folder / "window.json", {"window": drifted.window, "counts": reference.counts().tolist()})
+        counts = {"counts": reference.counts().tolist(), "learned": learned.tolist()}
+        write_json(folder / "window.json", {"window": drifted.window, **counts})
         write_json(folder / "curve.json", [{"step": point.step, "loss": point.loss} for point in curve])
 
     def _reference(self, drifted: Drifted) -> tuple[Reference, pa.Table]:
@@ -165,13 +168,14 @@ class Updater:
         rows = Rows(pa.concat_tables([read_table(file) for file in files]), assign(vectors, reference.centroids))
         return rows.table, pool_of(rows, vectors, costs(rows.table))
 
-    def _choose_and_score(self, drifted: Drifted, method: Method, reference: Reference, folder: Path) -> None:
+    def _choose_and_score(
+        self, drifted: Drifted, method: Method, asked: tuple[NDArray[np.int64], Reference], folder: Path
+    ) -> None:
         """Choose among interpolations on dev, make it the candidate, and keep both models' per-item results.
 
         Old is here all that the parent was trained on, not its own window alone: what was asked once is asked again.
         """
-        language, parent = drifted.language, read_version(drifted.parent)
-        old = history_counts(drifted.parent, len(reference.centroids))
+        language, parent, (old, reference) = drifted.language, read_version(drifted.parent), asked
         tables = {"production": self._items("production", language, parent, reference, HALVES)}
         versions = {
             step: _interpolated(drifted.parent, folder, step, self.scorer.base.digest) for step in method.interpolations

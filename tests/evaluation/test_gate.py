@@ -6,7 +6,16 @@ import pytest
 from numpy.typing import NDArray
 
 from compass_ops.evaluation.candidates import choose_candidate
-from compass_ops.evaluation.gate import ALL_ALIKE, BETTER, GOLD_MARGIN, NOT_WORSE, GateLimits, PairedItems, judge
+from compass_ops.evaluation.gate import (
+    ALL_ALIKE,
+    BETTER,
+    GOLD_MARGIN,
+    LEARNED,
+    NOT_WORSE,
+    GateLimits,
+    PairedItems,
+    judge,
+)
 
 LIMITS = GateLimits(margin=0.05, alpha=0.05, power=0.8, uncovered_share=0.2, least_items=2)
 Z = 1.6448536269514722
@@ -74,6 +83,24 @@ def test_a_loss_on_the_old_is_refused_however_large_the_gain() -> None:
     judgement = judge(items, counts(0, 10), counts(10, 0), LIMITS, "production")
     assert judgement.verdict == "refuse"
     assert [test.name for test in judgement.tests if not test.passed] == [NOT_WORSE]
+
+
+def test_guard_of_what_was_asked_before_production_s_own_window() -> None:
+    """Asked were first cluster 0, then 1, which Production was made for, now 2; the candidate forgets 0."""
+    differences = np.repeat([-1.0, 0.0, 1.0, 0.0], [30, 70 + 100, 40, 60 + 700])
+    items = paired(differences, np.repeat([0, 1, 2, 3], [100, 100, 100, 700]), margins=1.0)
+    asked = counts(0, 9, 0, 0), counts(0, 0, 9, 0)
+    assert judge(items, *asked, LIMITS, "production").verdict == "promote"
+    judgement = judge(items, *asked, LIMITS, "production", counts(10, 10, 0, 0))
+    assert judgement.verdict == "refuse"
+    assert [(test.name, test.estimate) for test in judgement.tests if not test.passed] == [(LEARNED, -0.15)]
+    assert judge(items, *asked, LIMITS, "production", counts(0, 10, 0, 0)).verdict == "promote"
+
+
+def test_training_rows_in_clusters_without_an_item_judge_nothing() -> None:
+    items = paired(np.repeat([1.0, 0.0], [40, 60]))
+    judgement = judge(items, counts(9, 0), counts(9, 0), LIMITS, "production", counts(0, 9))
+    assert LEARNED not in [test.name for test in judgement.tests]
 
 
 def test_guard_over_all_items() -> None:

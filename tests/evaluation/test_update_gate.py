@@ -36,7 +36,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     after = before | ((np.arange(N) >= 100) & (np.arange(N) % 100 < 90))
     items = pa.concat_tables([_table("production", before), _table("candidate", after)])
     write_table(update / "items.parquet", items)
-    write_json(update / "window.json", {"window": "w03", "counts": [5, 95]})
+    write_json(update / "window.json", {"window": "w03", "counts": [5, 95], "learned": [100, 20]})
     write_json(update / "version" / "manifest.json", {"digest": "new", "base": {"digest": "base"}, "parent": "old"})
     write_json(tmp_path / "production" / "sw" / "reference" / "histogram.json", {"counts": [100, 0]})
     write_json(tmp_path / "drift" / "sw" / "verdict.json", {"drift": True})

@@ -132,7 +132,7 @@ def test_the_candidate_is_trained_on_what_the_window_asks_more_of(world: World, 
     assert subset.num_rows == 10
     assert set(subset.column("topic").to_pylist()) == {"coin"}
     assert set(subset.column("language").to_pylist()) == {"id"}, "the language's own pool rows are not auxiliary"
-    assert read_json(tmp_path / "made" / "window.json") == {"window": "0002", "counts": [0, 30]}
+    assert read_json(tmp_path / "made" / "window.json") == {"window": "0002", "counts": [0, 30], "learned": [16, 0]}
 
 
 def test_the_version_names_its_parent_and_window_and_verifies(world: World, tmp_path: Path) -> None:
