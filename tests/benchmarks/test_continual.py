@@ -172,6 +172,7 @@ def test_a_summary_by_hand() -> None:
     text = tables({}, {"toy": found})
     assert "| **ecda** | 0.850 |" in text
     assert "25.0%" in text
+    assert f"| {(150 + 7 / 3) / (300 + 7 / 3):.1%} |" in text, "a parent's forward pass is a third of the work"
 
 
 def write_cell(folder: Path, steps: dict[int, dict[str, list[bool]]]) -> None:
