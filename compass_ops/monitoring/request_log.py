@@ -66,13 +66,33 @@ class Request:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that is no request: where it stands, why, and itself as JSON."""
+    """A row that is no request.
+
+    Attributes
+    ----------
+    source, row
+        Where it stands.
+    language : str or None
+        As the row names it.
+    reason : str
+        Why it is none, without anything that was written in the row.
+    shown : str
+        The part of the row that the reason is about, or "".
+    record : str
+        The row as JSON.
+    """
 
     source: str
     row: int
     language: str | None
     reason: str
+    shown: str
     record: str
+
+    @property
+    def told(self) -> str:
+        """The reason with the part of the row that it is about."""
+        return f"{self.reason}: {self.shown}" if self.shown else self.reason
 
 
 @dataclass(frozen=True)
@@ -97,7 +117,11 @@ class RequestLog:
 
 
 class _Fault(ValueError):
-    """Why a row is no request."""
+    """Why a row is no request; ``shown`` is the part of the row that it is about, which the reason does not repeat."""
+
+    def __init__(self, reason: str, shown: str = "") -> None:
+        super().__init__(reason)
+        self.shown = shown
 
 
 def read_log(settings: LogSettings, languages: Collection[str], until: int, root: Path) -> RequestLog:
@@ -129,7 +153,7 @@ def read_log(settings: LogSettings, languages: Collection[str], until: int, root
             request = _request(raw, settings.fields, languages, moment)
             number = cut.number(request.language, moment)
         except ValueError as error:
-            rejects.append(_reject(raw, settings.fields, str(error)))
+            rejects.append(_reject(raw, settings.fields, error))
             continue
         accepted += 1
         if number <= until:
@@ -192,13 +216,13 @@ def _time(value: object) -> datetime:
         try:
             return datetime.fromtimestamp(value, UTC)
         except (ValueError, OverflowError, OSError) as error:
-            raise _Fault(f"time {value!r} is no number of seconds since 1970 ({error})") from error
+            raise _Fault("time is no number of seconds since 1970", f"{value!r} ({error})") from error
     moment = value
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value.strip())
         except ValueError as error:
-            raise _Fault(f"time {value[:40]!r} is neither ISO 8601 nor seconds since 1970") from error
+            raise _Fault("time is neither ISO 8601 nor seconds since 1970", repr(value[:40])) from error
     if not isinstance(moment, datetime):
         raise _Fault(f"time must be ISO 8601 or seconds since 1970; got {type(value).__name__}")
     # A time without zone is taken as UTC: the machine's own zone must not enter an output.
@@ -209,11 +233,11 @@ def _language(value: object, languages: Collection[str]) -> str:
     try:
         tag = language_tag(_text("language", value))
     except SourceError as error:
-        raise _Fault(str(error)) from error
+        raise _Fault("language is not the tag of a known language", str(error)) from error
     if tag not in languages:
         close = difflib.get_close_matches(tag, sorted(languages), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise _Fault(f"language {tag!r} is none of the project's target languages{hint}")
+        raise _Fault("language is none of the project's target languages", f"{tag!r}{hint}")
     return tag
 
 
@@ -230,13 +254,18 @@ def _text(name: str, value: object, *, empty: bool = False) -> str:
     return text
 
 
-def _reject(raw: RawRow, fields: Mapping[str, str], reason: str) -> Reject:
+def _reject(raw: RawRow, fields: Mapping[str, str], fault: ValueError) -> Reject:
     language = raw.value.get(fields.get("language", "")) if isinstance(raw.value, dict) else None
     record = raw.value if isinstance(raw.value, str) else json.dumps(raw.value, ensure_ascii=True, default=str)
     return Reject(
         raw.origin,
         raw.number,
         language if isinstance(language, str) and language.isascii() else None,
-        reason,
-        record[:_LONGEST_RECORD].encode("utf-8", "backslashreplace").decode(),
+        str(fault),
+        _writable(fault.shown if isinstance(fault, _Fault) else ""),
+        _writable(record[:_LONGEST_RECORD]),
     )
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -140,10 +140,10 @@ def test_malformed_rows_are_kept_aside_with_their_reasons(tmp_path: Path) -> Non
         (_line(1, "sw", q=""), "prompt is missing"),
         (_line(1, "sw", q="  "), "prompt is empty"),
         (_line(1, "sw", q=5), "prompt must be text; got int"),
-        (_line(1, "sw", at="yesterday"), "time 'yesterday' is neither"),
+        (_line(1, "sw", at="yesterday"), "time is neither ISO 8601 nor seconds since 1970: 'yesterday'"),
         (_line(1, "sw", at=1e300), "no number of seconds"),
         (_line(1, "xx-unknown-language"), "xx-unknown-language"),
-        (_line(1, "ca"), "language 'ca' is none of the project's target languages"),
+        (_line(1, "ca"), "language is none of the project's target languages: 'ca'"),
         (_line(1, "sw", right=["a"]), "label must be text; got list"),
         (_line(1, "sw", q="\ud800"), "not valid Unicode"),
     ]
@@ -151,7 +151,7 @@ def test_malformed_rows_are_kept_aside_with_their_reasons(tmp_path: Path) -> Non
     traffic = logged_traffic(_log(tmp_path, lines, 2), "0001", LANGUAGES, tmp_path)
     assert [reject.row for reject in traffic.rejects] == list(range(1, len(faults) + 1))
     for reject, (_, reason) in zip(traffic.rejects, faults, strict=True):
-        assert reason in reject.reason
+        assert reason in reject.told
     write_traffic(traffic, tmp_path / "out")
     kept = read_table(tmp_path / "out" / "rejects.parquet").to_pylist()
     assert kept[0]["record"] == "{broken"
@@ -239,6 +239,8 @@ def test_without_text_nothing_that_was_written_is_kept(tmp_path: Path) -> None:
         _line(number, "sw", q=f"{secret} {number}", right=secret, chat=f"{secret} {number // 2}") for number in range(4)
     ]
     lines += [_line(5, secret), _line(6, "sw", q=[secret]), f"broken {secret}", _line(7, "sw", at=secret)]
+    both = f"a' {secret} \"b"  # repr escapes one of the two quotes
+    lines += [_line(8, both), _line(9, f"sw-{both}"), _line(10, "sw", at=both), _line(11, "sw", q="", right=both)]
     traffic = logged_traffic(_log(tmp_path / "log", lines, 4), "0001", LANGUAGES, tmp_path / "log")
     embedding = Embedding("e" * 64, "", _embed)
     write_traffic(traffic, tmp_path / "out", embedding)
@@ -250,4 +252,8 @@ def test_without_text_nothing_that_was_written_is_kept(tmp_path: Path) -> None:
     assert table.column("script").to_pylist() == ["LATIN"] * 4
     window = read_window("sw", tmp_path / "out" / "0001" / "sw.parquet", embedding)
     assert window.vectors[:, 0].tolist() == [14.0] * 4
-    assert read_table(tmp_path / "out" / "rejects.parquet").num_rows == 4
+    reasons = read_table(tmp_path / "out" / "rejects.parquet").column("reason").to_pylist()
+    assert len(reasons) == 8
+    assert {reason for reason in reasons if reason.startswith("time")} == {
+        "time is neither ISO 8601 nor seconds since 1970"
+    }

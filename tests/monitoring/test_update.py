@@ -1,5 +1,6 @@
 """One drifted language from window to candidate, on a tiny model: what is selected, what is scored, what is left."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,8 @@ from compass_ops.evaluation.candidates import CandidateChoice, choose_candidate
 from compass_ops.evaluation.score import ScoreSettings
 from compass_ops.evaluation.scorer import Scorer
 from compass_ops.model_files import folder_entry
-from compass_ops.monitoring.traffic import with_request_columns
+from compass_ops.monitoring.request_log import LogSettings
+from compass_ops.monitoring.traffic import logged_traffic, with_request_columns, write_traffic
 from compass_ops.monitoring.update import Drifted, Updater
 from compass_ops.monitoring.windows import Embedding
 from compass_ops.params import Params, load_params
@@ -113,6 +115,23 @@ class World:
         file = self.root / "traffic" / "0002" / "sw.parquet"
         write_table(file, with_request_columns(to_table(rows)))
         return Drifted("sw", "0002", file, self.parent)
+
+
+    def with_strategy(self, strategy: str) -> Updater:
+        """The updater with another way to choose rows."""
+        params = self.updater.params
+        sample = params.sample.model_copy(update={"strategy": strategy})
+        return replace(self.updater, params=params.model_copy(update={"sample": sample}))
+
+    def logged(self, asked: Sequence[tuple[str, str]], *, keep_text: bool = True) -> Drifted:
+        """The window 0001 of a log of (prompt, label)."""
+        lines = [json.dumps({"t": n, "l": "sw", "p": prompt, "a": label}) for n, (prompt, label) in enumerate(asked)]
+        (self.root / "log.jsonl").write_text("\n".join(lines), "utf-8")
+        fields = {"time": "t", "language": "l", "prompt": "p", "label": "a"}
+        settings = LogSettings(("log.jsonl",), fields, len(asked), None)
+        traffic = logged_traffic(settings, "0001", ["sw"], self.root)
+        write_traffic(traffic, self.root / "traffic", None if keep_text else self.updater.embedding)
+        return Drifted("sw", "0001", self.root / "traffic" / "0001" / "sw.parquet", self.parent)
 
 
 @pytest.fixture
@@ -234,3 +253,21 @@ def test_the_memory_is_that_of_the_candidate(world: World, tmp_path: Path, alpha
     remember(Base(model, tokenizer, params.base), world.parent, order, method_of(params.update))
     again = load_file(version / "fisher.safetensors")
     assert all(torch.allclose(kept[name], again[name]) for name in kept)
+
+
+ASKED = [(f"coin {n} asked?", "") for n in range(30)]
+
+
+def test_a_window_without_text_is_updated_for_too(world: World, tmp_path: Path) -> None:
+    labelled = [(f"coin {n} asked?", "two") for n in range(30)]
+    world.updater.make(world.logged(labelled, keep_text=False), tmp_path / "made")
+    subset = read_table(tmp_path / "made" / "version" / "subset.parquet")
+    assert subset.column("topic").to_pylist() == ["coin"] * 10, "no text, no feedback: the pool gives the rows"
+
+
+def test_a_strategy_that_compares_texts_is_refused_without_them(world: World, tmp_path: Path) -> None:
+    dsir = world.with_strategy("dsir")
+    dsir.make(world.logged(ASKED), tmp_path / "with")
+    assert read_table(tmp_path / "with" / "version" / "subset.parquet").num_rows == 10
+    with pytest.raises(DataFault, match="dsir compares texts.*traffic.keep_text.*sample.strategy"):
+        dsir.make(world.logged(ASKED, keep_text=False), tmp_path / "without")
