@@ -148,12 +148,15 @@ def _bare(reject: Reject) -> dict[str, Any]:
 
 
 def _without_text(table: pa.Table) -> pa.Table:
-    """Empty what was written by a user, and the session's name with it: a number tells sessions apart as well."""
+    """Empty what was written by a user, and the session's name with it: a number tells sessions apart as well.
+
+    Fields stay as they are, so that the rows still join those of records.
+    """
     empty = [""] * table.num_rows
     sessions = map(str, session_numbers(table.column("session").to_pylist()))
     for name, values in (("prompt", empty), ("completion", empty), ("session", [*sessions])):
         place, field = table.column_names.index(name), table.schema.field(name)
-        table = table.set_column(place, field, pa.array(values, field.type))  # not nullable, as before: the text of feedback joins that of records
+        table = table.set_column(place, field, pa.array(values, field.type))
     return table
 
 

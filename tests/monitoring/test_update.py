@@ -116,7 +116,6 @@ class World:
         write_table(file, with_request_columns(to_table(rows)))
         return Drifted("sw", "0002", file, self.parent)
 
-
     def with_strategy(self, strategy: str) -> Updater:
         """The updater with another way to choose rows."""
         params = self.updater.params
@@ -269,5 +268,5 @@ def test_a_strategy_that_compares_texts_is_refused_without_them(world: World, tm
     dsir = world.with_strategy("dsir")
     dsir.make(world.logged(ASKED), tmp_path / "with")
     assert read_table(tmp_path / "with" / "version" / "subset.parquet").num_rows == 10
-    with pytest.raises(DataFault, match="dsir compares texts.*traffic.keep_text.*sample.strategy"):
+    with pytest.raises(DataFault, match=r"dsir compares texts.*traffic\.keep_text.*sample\.strategy"):
         dsir.make(world.logged(ASKED, keep_text=False), tmp_path / "without")
