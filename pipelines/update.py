@@ -14,7 +14,7 @@ from pipelines._stage import MEMO, path_option, stage
 if TYPE_CHECKING:
     from compass_ops.monitoring.update import Updater
 
-FORMAT = 6
+FORMAT = 7
 
 
 @stage
@@ -43,6 +43,7 @@ def main(**paths: Path) -> None:
 
         settings = [params.update.model_dump(), params.train.model_dump(), params.gate.margin, params.project.seed]
         settings += [params.sample.model_dump(), params.base.separator, params.base.max_tokens]
+        settings += [params.ingest.near_duplicates, params.ingest.keep_translations]
         digests = {language: value_digest([inputs[language], settings]) for language in drifted}
         fan_out(("update", FORMAT), digests, make, paths["out"], MEMO)
     else:

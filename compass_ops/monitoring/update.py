@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from safetensors.torch import load_file, save_file
 
+from compass_ops.corpus.records import to_table
 from compass_ops.corpus.traits import TRAITS
 from compass_ops.errors import DataFault
 from compass_ops.evaluation.candidates import choose_candidate
 from compass_ops.evaluation.items import item_table, paired_items, rows_of
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
+from compass_ops.monitoring.feedback import HELD_ROLES, Feedback, FeedbackRules, choose_feedback
 from compass_ops.monitoring.windows import Embedding, read_window
 from compass_ops.params import Params
 from compass_ops.seeding import derived_seed, generator
 from compass_ops.selection.centring import centred
-from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of, with_reasons
+from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of
 from compass_ops.selection.cluster import assign
 from compass_ops.selection.problem import Held, Pool, Problem
 from compass_ops.selection.subset import Costs, row_costs, with_distances
@@ -85,7 +86,7 @@ class Updater:
         Raises
         ------
         DataFault
-            If the loss became NaN or infinite, or the pool has nothing of what the window asks.
+            If the loss became NaN or infinite, or neither feedback nor the pool has a row for it.
         ModelError
             If the method trains on all data so far and the parent does not hold them.
         """
@@ -129,28 +130,41 @@ class Updater:
         return Reference(vectors, clusters, centroids, means, traits, window.sessions()), window.table
 
     def _subset(self, drifted: Drifted, reference: Reference, window: pa.Table, folder: Path) -> pa.Table:
-        """Select again with the window as target; what the parent was trained on is held. Feedback comes first."""
+        """Take the window's feedback, and for the rest of the budget select again with the window as target.
+
+        What the parent was trained on is held.
+        """
         settings, costs = self.params.sample, self._costs()
-        table, pool = self._pool(drifted.language, reference, costs)
+        rng = generator(self.params.project.seed, "update", drifted.language, drifted.window)
         asked = Rows(window, reference.clusters)
+        feedback = self._feedback(drifted.language, asked, costs, rng)
+        table, pool = self._pool(drifted.language, reference, costs)
         problem = Problem(
             language=drifted.language,
             target=items_of(asked, reference.vectors, costs(window)),
             own=_held(remembered(drifted.parent), costs),
             pool=pool,
             clusters=len(reference.centroids),
-            budget=min(self.params.update.budget, int(pool.costs.sum())),
+            budget=min(self.params.update.budget - feedback.cost, int(pool.costs.sum())),
         )
-        rng = generator(self.params.project.seed, "update", drifted.language, drifted.window)
         problem = with_distances(problem, settings)
         chosen, plan = choose(settings, problem, table, rng)
-        if not chosen.num_rows:
+        if not chosen.num_rows and not feedback.subset.num_rows:
             raise DataFault(drifted.language, "the pool has no row in the clusters that the window asks more of.")
-        write_json(folder / "plan.json", plan_record(settings, problem, plan))
-        labelled = np.flatnonzero(pc.not_equal(window.column("completion"), "").to_numpy())
-        answered = Rows(window.take(pa.array(labelled)), reference.clusters[labelled])
-        feedback = with_reasons(answered, ["feedback"] * len(labelled)).select(chosen.column_names)
-        return pa.concat_tables([feedback, chosen])
+        record = plan_record(settings, problem, plan)
+        record["notes"] = [*feedback.notes, *record["notes"]]
+        write_json(folder / "plan.json", record)
+        return pa.concat_tables([feedback.subset.select(chosen.column_names), chosen])
+
+    def _feedback(self, language: str, asked: Rows, costs: Costs, rng: np.random.Generator) -> Feedback:
+        """Return the window's labelled rows as far as ingest would let them be trained on and the budget reaches."""
+        ingest = self.params.ingest
+        rules = FeedbackRules(
+            ingest.near_duplicates, ingest.keep_translations, self.params.update.budget, self.params.sample.unit, costs
+        )
+        files = [self.records / role / f"{language}.parquet" for role in HELD_ROLES]
+        held = pa.concat_tables([to_table([]), *(read_table(file) for file in files if file.exists())])
+        return choose_feedback(asked, held, rules, rng)
 
     def _costs(self) -> Costs:
         if self.params.sample.unit == "rows":

@@ -32,6 +32,7 @@ from compass_ops.selection.vectors import vectors_file
 from compass_ops.storage import read_json, read_table, write_array, write_table
 from compass_ops.training.adapt import Base, Order, Reference, make_version, remember
 from compass_ops.training.base import load_base
+from compass_ops.training.batches import token_costs
 from compass_ops.training.method import method_of
 from compass_ops.training.version import Origin
 from pipelines._code import ROOT
@@ -172,21 +173,84 @@ def test_both_models_answer_the_same_items(world: World, tmp_path: Path) -> None
     assert not (tmp_path / "made" / "candidates").exists()
 
 
-def test_labelled_feedback_is_learned_too(world: World, tmp_path: Path) -> None:
-    asked = records("traffic", "sw", "coin", 28, answered=False) + [
-        {**row, "id": f"labelled {row['id']}", "choices": None, "answer": None}
-        for row in records("traffic", "sw", "coin", 2)
-    ]
-    world.updater.make(world.window(asked), tmp_path / "made")
-    reasons = read_table(tmp_path / "made" / "version" / "subset.parquet").column("reason").to_pylist()
-    assert reasons.count("feedback") == 2
-    assert len(reasons) == 12
+def told(folder: Path) -> tuple[list[tuple[str, str]], list[str]]:
+    """Each row of the subset as (prompt, reason), and the plan's notes."""
+    subset = read_table(folder / "version" / "subset.parquet")
+    rows = zip(subset["prompt"].to_pylist(), subset["reason"].to_pylist(), strict=True)
+    return list(rows), read_json(folder / "plan.json")["notes"]
+
+
+def coins(labelled: int, rows: int = 30) -> list[tuple[str, str]]:
+    """Prompts and labels of a log, none of which stands in dev or gate."""
+    return [(f"coin {n} asked?", "two" if n < labelled else "") for n in range(rows)]
+
+
+def test_labelled_feedback_is_learned_within_the_budget(world: World, tmp_path: Path) -> None:
+    world.updater.make(world.logged(coins(2)), tmp_path / "made")
+    rows, notes = told(tmp_path / "made")
+    assert [prompt for prompt, reason in rows if reason == "feedback"] == ["coin 0 asked?", "coin 1 asked?"]
+    assert len(rows) == 10
+    assert notes[0] == "2 labelled rows take 2 of the update's budget of 10 rows; the pool gives the rest."
+
+
+def test_feedback_beyond_the_budget_is_drawn_at_random_and_leaves_the_pool_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    world.updater.make(world.logged(coins(30)), tmp_path / "made")
+    rows, notes = told(tmp_path / "made")
+    assert [reason for _, reason in rows] == ["feedback"] * 10
+    assert [prompt for prompt, _ in rows] != [prompt for prompt, _ in coins(10, 10)]
+    assert notes[0].startswith("10 of 30 labelled rows, drawn at random, take 10 of the update's budget of 10 rows")
+
+
+@pytest.mark.parametrize("labelled", [2, 30])
+def test_a_budget_in_tokens_holds_feedback_too(world: World, tmp_path: Path, labelled: int) -> None:
+    params, budget = world.updater.params, 150
+    sample = params.sample.model_copy(update={"unit": "tokens"})
+    update = params.update.model_copy(update={"budget": budget})
+    updater = replace(world.updater, params=params.model_copy(update={"sample": sample, "update": update}))
+    updater.make(world.logged(coins(labelled)), tmp_path / "made")
+    subset = read_table(tmp_path / "made" / "version" / "subset.parquet")
+    spent = token_costs(world.updater.scorer.loaded[1], " ", params.base.max_tokens)(subset)
+    assert budget - spent.max() < spent.sum() <= budget
+    feedback = subset["reason"].to_pylist().count("feedback")
+    assert feedback == 2 if labelled == 2 else feedback == subset.num_rows
+
+
+def test_feedback_that_the_tests_hold_is_not_trained_on(world: World, tmp_path: Path) -> None:
+    """Dev and gate hold coins 0 to 11, the target coin 13, nearly word for word."""
+    world.store("target", "sw", records("target", "sw", "coin", 14, answered=False)[13:])
+    asked = [(f"coin {n},  SW!", "two") for n in range(15)] + coins(0, 15)
+    world.updater.make(world.logged(asked), tmp_path / "made")
+    rows, notes = told(tmp_path / "made")
+    assert [prompt for prompt, reason in rows if reason == "feedback"] == ["coin 12,  SW!", "coin 14,  SW!"]
+    assert notes[0] == "13 labelled rows of the window match target or test rows and are not trained on."
+
+
+def test_near_duplicates_of_the_tests_go_as_in_ingest(world: World, tmp_path: Path) -> None:
+    prompt = "coin worth how many shillings at the market in Mombasa"
+    world.store(
+        "gate", "sw", [*records("gate", "sw", "day", 12), records("gate", "sw", "coin", 1)[0] | {"prompt": prompt}]
+    )
+    asked = [(f"{prompt} now", "two"), *coins(1, 29)]
+    params = world.updater.params
+    for share, kept in ((None, 2), (0.8, 1)):
+        ingest = params.ingest.model_copy(update={"near_duplicates": share})
+        updater = replace(world.updater, params=params.model_copy(update={"ingest": ingest}))
+        updater.make(world.logged(asked), tmp_path / f"made {share}")
+        assert [reason for _, reason in told(tmp_path / f"made {share}")[0]].count("feedback") == kept
 
 
 def test_a_window_that_the_pool_cannot_serve_is_a_fault_of_the_language(world: World, tmp_path: Path) -> None:
     world.store("auxiliary", "id", records("auxiliary", "id", "day", 20))
     with pytest.raises(DataFault, match="the pool has no row in the clusters that the window asks more of"):
-        world.updater.make(world.window(records("traffic", "sw", "coin", 30, answered=False)), tmp_path / "made")
+        world.updater.make(world.logged(coins(0)), tmp_path / "made")
+
+
+def test_feedback_alone_is_enough(world: World, tmp_path: Path) -> None:
+    world.store("auxiliary", "id", records("auxiliary", "id", "day", 20))
+    world.updater.make(world.logged(coins(4)), tmp_path / "made")
+    assert [reason for _, reason in told(tmp_path / "made")[0]] == ["feedback"] * 4
 
 
 COINS = records("traffic", "sw", "coin", 30, answered=False)
@@ -254,19 +318,15 @@ def test_the_memory_is_that_of_the_candidate(world: World, tmp_path: Path, alpha
     assert all(torch.allclose(kept[name], again[name]) for name in kept)
 
 
-ASKED = [(f"coin {n} asked?", "") for n in range(30)]
-
-
 def test_a_window_without_text_is_updated_for_too(world: World, tmp_path: Path) -> None:
-    labelled = [(f"coin {n} asked?", "two") for n in range(30)]
-    world.updater.make(world.logged(labelled, keep_text=False), tmp_path / "made")
+    world.updater.make(world.logged(coins(30), keep_text=False), tmp_path / "made")
     subset = read_table(tmp_path / "made" / "version" / "subset.parquet")
     assert subset.column("topic").to_pylist() == ["coin"] * 10, "no text, no feedback: the pool gives the rows"
 
 
 def test_a_strategy_that_compares_texts_is_refused_without_them(world: World, tmp_path: Path) -> None:
     dsir = world.with_strategy("dsir")
-    dsir.make(world.logged(ASKED), tmp_path / "with")
+    dsir.make(world.logged(coins(0)), tmp_path / "with")
     assert read_table(tmp_path / "with" / "version" / "subset.parquet").num_rows == 10
     with pytest.raises(DataFault, match=r"dsir compares texts.*traffic\.keep_text.*sample\.strategy"):
-        dsir.make(world.logged(ASKED, keep_text=False), tmp_path / "without")
+        dsir.make(world.logged(coins(0), keep_text=False), tmp_path / "without")
