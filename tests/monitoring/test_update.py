@@ -11,10 +11,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from compass_ops.corpus.records import to_table
 from compass_ops.corpus.traits import session_numbers, text_traits
-from compass_ops.errors import DataFault, ModelError
+from compass_ops.errors import DataFault
 from compass_ops.evaluation.candidates import CandidateChoice, choose_candidate
 from compass_ops.evaluation.score import ScoreSettings
 from compass_ops.evaluation.scorer import Scorer
@@ -31,7 +36,6 @@ from compass_ops.selection.problem import Problem
 from compass_ops.selection.vectors import vectors_file
 from compass_ops.storage import read_json, read_table, write_array, write_table
 from compass_ops.training.adapt import Base, Order, Reference, make_version, remember
-from compass_ops.training.base import load_base
 from compass_ops.training.batches import token_costs
 from compass_ops.training.method import method_of
 from compass_ops.training.version import Origin
@@ -39,7 +43,8 @@ from pipelines._code import ROOT
 from tests.tiny_models import save_tiny_model
 
 CENTROIDS = np.eye(2, dtype=np.float32)
-TOPICS = {"day": 0, "coin": 1}  # a topic is a cluster
+# Days and coins are clusters; stars and moons are far from both, stars a little nearer to coins, moons to days.
+TOPICS = {"day": (1.0, 0.0), "coin": (0.0, 1.0), "star": (-0.8, -0.6), "moon": (-0.6, -0.8)}
 CHOICES = ["one", "two", "three", "four"]
 
 
@@ -56,7 +61,16 @@ def records(role: str, language: str, topic: str, rows: int, answered: bool = Tr
 
 
 def embed(texts: Sequence[str]) -> NDArray[np.float32]:
-    return CENTROIDS[[TOPICS[text.split()[0]] for text in texts]]
+    return np.array([TOPICS[text.split()[0]] for text in texts], np.float32)
+
+
+def save_embedder(folder: Path) -> None:
+    """Save a sentence-transformers model that gives the same vectors: of topics, all other words weigh nothing."""
+    vocabulary = {word: place for place, word in enumerate([*TOPICS, "[UNK]"])}
+    tokenizer = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    weights = np.array([*TOPICS.values(), (0.0, 0.0)], np.float32)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=weights)], device="cpu").save(str(folder))
 
 
 class World:
@@ -64,43 +78,43 @@ class World:
 
     def __init__(self, root: Path, params: Params) -> None:
         self.root = root
-        for role in ("dev", "gate"):
-            self.store(role, "sw", records(role, "sw", "day", 12) + records(role, "sw", "coin", 12))
         self.store("auxiliary", "id", records("auxiliary", "id", "day", 20) + records("auxiliary", "id", "coin", 20))
         self.store("auxiliary", "sw", records("auxiliary", "sw", "coin", 20))
         save_tiny_model("llama", root / "base")
-        entry = folder_entry(Path("base"), root)
-        self.pins = {"model": entry.as_json(), "embedder": entry.as_json()}
+        save_embedder(root / "embedder")
+        entry, embedder = (folder_entry(Path(name), root) for name in ("base", "embedder"))
+        self.pins = {"model": entry.as_json(), "embedder": embedder.as_json()}
         scorer = Scorer(entry, root, ScoreSettings(" ", 64, 512), root / "memo")
         self.updater = Updater(
-            params, self.pins, scorer, Embedding(entry.digest, "", embed), root / "ingest", root / "embed"
+            params, self.pins, scorer, Embedding(embedder.digest, "", embed), root / "ingest", root / "embed"
         )
-        self.parent = root / "production" / "sw"
-        own = to_table(records("own", "sw", "day", 16))
+        self.parent = self.made("sw")
+
+    def made(self, language: str) -> Path:
+        """A language's test rows and its Production version, which was made for 40 prompts about days."""
+        for role in ("dev", "gate"):
+            self.store(role, language, records(role, language, "day", 12) + records(role, language, "coin", 12))
+        folder, params = self.root / "production" / language, self.updater.params
+        own = to_table(records("own", language, "day", 16))
         subset = with_reasons(Rows(own, np.zeros(16, np.int32)), ["own data"] * 16)
-        asked = np.zeros(30, np.int32)
-        model, tokenizer = load_base(entry, root)
+        asked = np.zeros(40, np.int32)
+        model, tokenizer = self.updater.scorer.loaded
+        traits, sessions = text_traits([f"day {n}?" for n in range(40)]), session_numbers([None] * 40)
         make_version(
             Base(model, tokenizer, params.base),
-            Order(subset, params.train, 0, self.parent),
-            Reference(
-                CENTROIDS[asked],
-                asked,
-                CENTROIDS,
-                {},
-                text_traits(["day?"] * 30),
-                session_numbers([None] * 30),
-            ),
+            Order(subset, params.train, 0, folder),
+            Reference(CENTROIDS[asked], asked, CENTROIDS, {}, traits, sessions),
             Origin(
-                "sw",
+                language,
                 self.pins["model"],
-                self.pins["embedder"],
+                {**self.pins["embedder"], "prefix": ""},
                 None,
                 None,
                 "0" * 64,
                 {"separator": " ", "max_tokens": 64},
             ),
         )
+        return folder
 
     def store(self, role: str, language: str, rows: list[dict[str, Any]]) -> None:
         write_table(self.root / "ingest" / role / f"{language}.parquet", to_table(rows))
@@ -112,10 +126,10 @@ class World:
         update = params.update.model_copy(update=changes)
         return replace(self.updater, params=params.model_copy(update={"update": update}))
 
-    def window(self, rows: list[dict[str, Any]]) -> Drifted:
-        file = self.root / "traffic" / "0002" / "sw.parquet"
+    def window(self, rows: list[dict[str, Any]], language: str = "sw") -> Drifted:
+        file = self.root / "traffic" / "0002" / f"{language}.parquet"
         write_table(file, with_request_columns(to_table(rows)))
-        return Drifted("sw", "0002", file, self.parent)
+        return Drifted(language, "0002", file, self.parent)
 
     def with_strategy(self, strategy: str) -> Updater:
         """The updater with another way to choose rows."""
@@ -134,15 +148,19 @@ class World:
         return Drifted("sw", "0001", self.root / "traffic" / "0001" / "sw.parquet", self.parent)
 
 
-@pytest.fixture
-def world(tmp_path: Path) -> World:
+def small_params() -> Params:
     params = load_params(ROOT / "params.yaml")
     schedule = params.update.schedule.model_copy(update={"epochs": 1, "batch_rows": 4})
     train = params.train.model_copy(
         update={"lora": {"r": 2, "target_modules": ["q_proj"]}, "schedule": schedule, "anchor_min": 4, "fisher_rows": 4}
     )
     update = params.update.model_copy(update={"budget": 10, "schedule": schedule, "interpolations": [0.5, 1.0]})
-    return World(tmp_path, params.model_copy(update={"train": train, "update": update}))
+    return params.model_copy(update={"train": train, "update": update})
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path, small_params())
 
 
 def test_the_candidate_is_trained_on_what_the_window_asks_more_of(world: World, tmp_path: Path) -> None:
@@ -267,8 +285,31 @@ def test_a_full_retraining_takes_all_rows_so_far_from_the_base(world: World, tmp
 def test_a_full_retraining_of_an_updated_version_is_refused(world: World, tmp_path: Path) -> None:
     world.updater.make(world.window(COINS), tmp_path / "made")
     world.parent = tmp_path / "made" / "version"
-    with pytest.raises(ModelError, match="was trained on 26 rows in all and holds 10 of them"):
+    with pytest.raises(DataFault, match="was trained on 26 rows in all and holds 10 of them"):
         world.with_method(method="full_retrain").make(world.window(COINS), tmp_path / "again")
+
+
+def test_a_parent_that_does_not_say_what_its_anchors_stand_for_is_a_fault_of_the_language(
+    world: World, tmp_path: Path
+) -> None:
+    anchors = read_table(world.parent / "anchors.parquet")
+    write_table(world.parent / "anchors.parquet", anchors.drop_columns("stands_for"))
+    with pytest.raises(DataFault, match="Train this language's adapter anew and register it"):
+        world.updater.make(world.window(COINS), tmp_path / "made")
+
+
+@pytest.mark.parametrize("half", ["dev", "gate"])
+def test_a_language_without_test_rows_is_a_fault_of_the_language(world: World, tmp_path: Path, half: str) -> None:
+    (tmp_path / "ingest" / half / "sw.parquet").unlink()
+    with pytest.raises(DataFault, match=rf"has no {half} rows.*role test.*ingest\.sources"):
+        world.updater.make(world.window(COINS), tmp_path / "made")
+    assert not (tmp_path / "made").exists(), "nothing was trained"
+
+
+def test_a_pool_of_the_language_alone_is_a_fault_of_the_language(world: World, tmp_path: Path) -> None:
+    (tmp_path / "ingest" / "auxiliary" / "id.parquet").unlink()
+    with pytest.raises(DataFault, match="the pool holds no other language"):
+        world.updater.make(world.window(COINS), tmp_path / "made")
 
 
 def test_old_is_all_that_the_parent_was_trained_on(
