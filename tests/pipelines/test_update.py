@@ -1,5 +1,7 @@
-"""Stages update and gate from their command lines, in one process: what a language lacks stops that language alone."""
+"""The stages traffic, drift, update and gate from their command lines, in one process, on one or two languages."""
 
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,78 +9,133 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from compass_ops.storage import read_json, write_json
-from pipelines import gate, update
+from compass_ops.storage import read_json, read_table, write_json
+from pipelines import drift, gate, traffic, update
 from tests.monitoring.test_update import COINS, World, records, small_params
 
-FOLDERS = {"drift": "drift", "windows": "traffic", "production": "production", "records": "ingest", "vectors": "embed"}
+INPUTS = {"drift": "drift", "windows": "traffic", "production": "production", "records": "ingest", "vectors": "embed"}
+INPUTS |= {"base": "base.json", "embedder": "base.json", "registry": "registry.json", "candidates": "update"}
 
 
 class Road:
-    """A project folder with two languages that drifted, Indonesian and Swahili; both stages run in it."""
+    """A project folder in which stages run; its languages have each a Production version."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, languages: Sequence[str]) -> None:
         self.world, self.root = world, world.root
-        world.made("id")
         write_json(self.root / "base.json", world.pins)
         registry: dict[str, Any] = {}
-        for language in ("id", "sw"):
-            world.window(records("traffic", language, "coin", 30, answered=False), language)
-            write_json(self.root / "drift" / language / "verdict.json", {"drift": True})
-            digest = read_json(self.root / "production" / language / "manifest.json")["digest"]
-            registry[language] = {"production": {"version": "1", "digest": digest}}
+        for language in languages:
+            manifest = read_json(world.made(language) / "manifest.json")
+            registry[language] = {"production": {"version": "1", "digest": manifest["digest"]}}
         write_json(self.root / "registry.json", {"languages": registry})
+        self.set()
+
+    def set(self, **sections: Mapping[str, Any]) -> None:
+        """Write params.yaml with other values in some sections."""
+        params = self.world.updater.params.model_dump(mode="json")
+        changed = params | {name: params[name] | values for name, values in sections.items()}
+        (self.root / "params.yaml").write_text(yaml.safe_dump(changed), "utf-8")
+
+    def drifted(self) -> None:
+        """Leave what the stages before update would: every language is asked about coins now."""
         row = {"window": "0002", "action": "train a candidate", "sentence": "", "action_sentence": ""}
-        write_json(self.root / "drift" / "summary.json", {"id": row, "sw": row})
+        languages = list(read_json(self.root / "registry.json")["languages"])
+        for language in languages:
+            self.world.window(records("traffic", language, "coin", 30, answered=False), language)
+            write_json(self.root / "drift" / language / "verdict.json", {"drift": True})
+        write_json(self.root / "drift" / "summary.json", dict.fromkeys(languages, row))
 
-    def run(self, **method: Any) -> dict[str, dict[str, Any]]:
-        """Both stages; return the decision records."""
-        params = self.world.updater.params
-        changed = params.model_copy(update={"update": params.update.model_copy(update=method)})
-        (self.root / "params.yaml").write_text(yaml.safe_dump(changed.model_dump(mode="json")), "utf-8")
-        paths = {name: self.root / folder for name, folder in FOLDERS.items()} | {"base": self.root / "base.json"}
-        self._stage(update.main, **paths, out=self.root / "update")
-        shared = {name: paths[name] for name in ("production", "drift", "base")}
-        registry = self.root / "registry.json"
-        self._stage(gate.main, **shared, candidates=self.root / "update", registry=registry, out=self.root / "gate")
-        return {language: read_json(self.root / "gate" / f"{language}.json") for language in ("id", "sw")}
-
-    def _stage(self, command: Any, **paths: Path) -> None:
-        words = [word for name, path in paths.items() for word in (f"--{name}", str(path))]
-        ended = CliRunner().invoke(command, words)
-        assert ended.exit_code == 0, ended.output or ended.exception
+    def run(self, *stages: Any) -> None:
+        for stage in stages:
+            name = stage.__name__.removeprefix("pipelines.")
+            needed = [option.name for option in stage.main.params if option.name != "out"]
+            words = [word for option in needed for word in (f"--{option}", str(self.root / INPUTS[option]))]
+            ended = CliRunner().invoke(stage.main, [*words, "--out", str(self.root / name)])
+            assert ended.exit_code == 0, ended.output or ended.exception
 
     def receipt(self, language: str) -> dict[str, Any]:
         found: dict[str, Any] = read_json(self.root / "update" / language / "receipt.json")
         return found
 
+    def decision(self, language: str) -> dict[str, Any]:
+        found: dict[str, Any] = read_json(self.root / "gate" / f"{language}.json")
+        return found
+
 
 @pytest.fixture
-def road(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Road:
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.chdir(tmp_path)
-    return Road(World(tmp_path, small_params()))
+    return World(tmp_path, small_params())
 
 
 @pytest.mark.parametrize("half", ["dev", "gate"])
-def test_a_language_without_test_rows_leaves_a_receipt_and_the_others_go_on(road: Road, half: str) -> None:
+def test_a_language_without_test_rows_leaves_a_receipt_and_the_others_go_on(world: World, half: str) -> None:
+    road = Road(world, ("id", "sw"))
+    road.drifted()
     (road.root / "ingest" / half / "sw.parquet").unlink()
     (road.root / "embed" / half / "sw" / "vectors.npy").unlink()
-    decided = road.run()
+    road.run(update, gate)
     told = road.receipt("sw")
     assert told["status"] == "failed"
     assert f"has no {half} rows" in told["reason"]
-    assert decided["sw"]["verdict"] == "no candidate"
-    assert decided["sw"]["reasons"] == [told["reason"]]
-    assert decided["id"]["candidate"] is not None
-    road.world.made("sw")
-    assert road.run()["sw"]["candidate"] is not None, "what was missing is there: the language is made"
+    assert road.decision("sw")["verdict"] == "no candidate"
+    assert road.decision("sw")["reasons"] == [told["reason"]]
+    assert road.decision("id")["candidate"] is not None
+    world.made("sw")
+    road.run(update, gate)
+    assert road.decision("sw")["candidate"] is not None, "what was missing is there: the language is made"
 
 
-def test_a_parent_that_lacks_rows_for_a_full_retraining_fails_alone(road: Road, tmp_path: Path) -> None:
-    road.world.updater.make(road.world.window(COINS), tmp_path / "made")
+def test_a_parent_that_lacks_rows_for_a_full_retraining_fails_alone(world: World, tmp_path: Path) -> None:
+    road = Road(world, ("id", "sw"))
+    road.drifted()
+    world.updater.make(world.window(COINS), tmp_path / "made")
     (tmp_path / "production" / "sw").rename(tmp_path / "first")
     (tmp_path / "made" / "version").rename(tmp_path / "production" / "sw")
-    decided = road.run(method="full_retrain")
+    road.set(update={"method": "full_retrain"})
+    road.run(update, gate)
     assert "was trained on 26 rows in all and holds 10 of them" in road.receipt("sw")["reason"]
-    assert decided["sw"]["verdict"] == "no candidate"
-    assert decided["id"]["candidate"] is not None
+    assert road.decision("sw")["verdict"] == "no candidate"
+    assert road.decision("id")["candidate"] is not None
+
+
+FIELDS = {"time": "t", "language": "l", "prompt": "p"}
+SMALL = {"minimum_window": 20, "minimum_reference": 20, "minimum_sessions": 20, "permutations": 99}
+
+
+def all_new(road: Road, topic: str) -> dict[str, Any]:
+    """Have a log of 40 prompts that are all far from every cluster looked at; return the row of the drift summary."""
+    lines = [json.dumps({"t": n, "l": "sw", "p": f"{topic} {n}?"}) for n in range(40)]
+    (road.root / "log.jsonl").write_text("\n".join(lines), "utf-8")
+    origin = {"kind": "log", "files": ["log.jsonl"], "window_hours": None, "fields": FIELDS}
+    road.set(drift=SMALL, traffic={"until": "0001", "window_rows": 40, "origin": origin})
+    road.run(traffic, drift, update, gate)
+    row: dict[str, Any] = read_json(road.root / "drift" / "summary.json")["sw"]
+    return row
+
+
+def test_a_log_of_prompts_that_are_all_new_is_drift_by_novelty_and_gets_a_candidate(world: World) -> None:
+    """Stars are nearest to coins, which the pool has: it trains on them, and twelve gate items are too few."""
+    road = Road(world, ("sw",))
+    row = all_new(road, "star")
+    assert row["verdict"] == "drift"
+    assert "100.0% new" in row["sentence"]
+    assert row["findings"]["novelty"]["p_value"] <= 0.05
+    subset = read_table(road.root / "update" / "sw" / "version" / "subset.parquet")
+    assert set(subset["topic"].to_pylist()) == {"coin"}
+    decided = road.decision("sw")
+    assert (decided["verdict"], decided["window"]) == ("cannot judge", "0001")
+    assert decided["candidate"] is not None
+
+
+def test_prompts_that_are_all_new_and_for_which_the_pool_has_nothing_are_a_fault_of_the_language(world: World) -> None:
+    """Moons are nearest to days, which is all that the adapter was trained on."""
+    road = Road(world, ("sw",))
+    row = all_new(road, "moon")
+    assert (row["verdict"], "100.0% new" in row["sentence"]) == ("drift", True)
+    told = road.receipt("sw")
+    assert told["status"] == "failed"
+    assert "the pool has no row in the clusters that the window asks more of" in told["reason"]
+    assert "No cluster lacks anything" in told["reason"]
+    assert road.decision("sw")["reasons"] == [told["reason"]]
+    assert road.decision("sw")["verdict"] == "no candidate"
