@@ -14,7 +14,9 @@ class UpdateParams(Section):
     method: Literal["naive", "ewc", "random_rehearsal", "ecda_paper", "ecda", "full_retrain"] = Field(
         description="Choose how adapters are updated; ecda unless you compare."
     )
-    budget: Count = Field(description="Set the auxiliary rows that an update is trained on.")
+    budget: Count = Field(
+        description="Set the rows, or tokens by sample.unit, of an update: labels of the log first, then the pool."
+    )
     schedule: ScheduleParams = Field(description="Give the update's schedule.")
     ewc_strength: Annotated[float, Field(ge=0)] = Field(description="Set lambda, the weight of the EWC penalty.")
     replay_strength: Annotated[float, Field(ge=0)] = Field(description="Set beta, the weight of the loss on anchors.")

@@ -43,6 +43,7 @@ def main(**paths: Path) -> None:
 
         settings = [params.update.model_dump(), params.train.model_dump(), params.gate.margin, params.project.seed]
         settings += [params.sample.model_dump(), params.base.separator, params.base.max_tokens]
+        settings += [params.ingest.near_duplicates, params.ingest.keep_translations]
         digests = {language: value_digest([inputs[language], settings]) for language in drifted}
         fan_out(("update", FORMAT), digests, make, paths["out"], MEMO)
     else:
@@ -56,12 +57,12 @@ def main(**paths: Path) -> None:
 
 def _inputs(language: str, window: str, paths: dict[str, Path]) -> list[str]:
     records, vectors = paths["records"], paths["vectors"]
-    own = [records / half / f"{language}.parquet" for half in ("dev", "gate")]
+    own = [records / role / f"{language}.parquet" for role in ("target", "dev", "gate")]
     own += [vectors_file(vectors, half, language) for half in ("dev", "gate")]
-    shared = [records / "auxiliary", vectors / "auxiliary", paths["base"]]
     rows = paths["windows"] / window / f"{language}.parquet"
-    kept = [file for file in (rows, rows.with_suffix(".npy")) if file.exists()]  # vectors in place of text
-    return [tree_digest(path) for path in (*own, *shared, *kept, paths["production"] / language)]
+    own += [rows, rows.with_suffix(".npy")]  # vectors in place of text
+    shared = [records / "auxiliary", vectors / "auxiliary", paths["base"], paths["production"] / language]
+    return [*(tree_digest(path) if path.exists() else "none" for path in own), *map(tree_digest, shared)]
 
 
 def _updater(paths: dict[str, Path]) -> "Updater":

@@ -1,5 +1,6 @@
 """Commands about the last run of the pipeline."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,31 @@ from compass_ops.errors import CompassError
 @json_option
 @click.pass_obj
 def tick(project: Project, as_json: bool) -> None:
-    """Look at one more window of traffic, then run the pipeline: the weekly job.
+    """Look at new traffic, then run the pipeline: the weekly job.
 
     \b
       compass tick
 
+    Under a request log the newest complete window is looked at, each language's own; under simulated traffic the next.
     With --json what the pipeline prints goes to the standard error.
     """
     from compass_ops.monitoring.tick import advance, available_windows, run_pipeline
     from compass_ops.params import PARAMS_FILE
 
     root = project.root
-    window = advance(root / PARAMS_FILE, available_windows(project.params, root))
+    logged = project.params.traffic.origin.kind == "log"
+    step = advance(root / PARAMS_FILE, available_windows(project.params, root), newest=logged)
     if as_json:
-        print_json({"until": window})
+        print_json({"until": step.window, "passed_over": step.passed_over})
     else:
-        click.echo(f"traffic.until is {window} now; running the pipeline.")
+        click.echo(f"traffic.until is {step.window} now{_passed(step.passed_over)}; running the pipeline.")
     run_pipeline(root, aside=as_json)
+
+
+def _passed(windows: Sequence[str]) -> str:
+    if len(windows) < 2:
+        return f", window {windows[0]} was passed over" if windows else ""
+    return f", windows {windows[0]} to {windows[-1]} were passed over"
 
 
 @click.command()

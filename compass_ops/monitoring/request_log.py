@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,6 +18,10 @@ from compass_ops.monitoring.cut import RECENT, CountCut, Cut, TimeCut
 
 LOG_FIELDS = ("time", "language", "prompt", "session", "label")
 _LONGEST_RECORD = 2000  # characters of a rejected row that are kept
+_SECONDS = re.compile(r"(?!\d{8}$)\d+(\.\d+)?", re.ASCII)  # eight digits are a date in ISO 8601
+_YEARS = range(1970, 2101)
+_END = datetime(2101, 1, 1, tzinfo=UTC).timestamp()
+_FINER = {"milliseconds": 1e3, "microseconds": 1e6, "nanoseconds": 1e9}
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class Request:
     session : str or None
         What belongs to one conversation.
     label : str
-        What the answer should have been, or "".
+        What the answer should have been, or "" where the log does not say it in words.
     """
 
     time: str
@@ -66,13 +71,33 @@ class Request:
 
 @dataclass(frozen=True)
 class Reject:
-    """A row that is no request: where it stands, why, and itself as JSON."""
+    """A row that is no request, or whose label is none.
+
+    Attributes
+    ----------
+    source, row
+        Where it stands.
+    language : str or None
+        As the row names it.
+    reason : str
+        Why it is none, without anything that was written in the row.
+    shown : str
+        The part of the row that the reason is about, or "".
+    record : str
+        The row as JSON.
+    """
 
     source: str
     row: int
     language: str | None
     reason: str
+    shown: str
     record: str
+
+    @property
+    def told(self) -> str:
+        """The reason with the part of the row that it is about."""
+        return f"{self.reason}: {self.shown}" if self.shown else self.reason
 
 
 @dataclass(frozen=True)
@@ -97,7 +122,11 @@ class RequestLog:
 
 
 class _Fault(ValueError):
-    """Why a row is no request."""
+    """Why a row is no request; ``shown`` is the part of the row that it is about, which the reason does not repeat."""
+
+    def __init__(self, reason: str, shown: str = "") -> None:
+        super().__init__(reason)
+        self.shown = shown
 
 
 def read_log(settings: LogSettings, languages: Collection[str], until: int, root: Path) -> RequestLog:
@@ -126,12 +155,15 @@ def read_log(settings: LogSettings, languages: Collection[str], until: int, root
         try:
             moment = _moment(raw, settings.fields)
             cut.see(moment)
-            request = _request(raw, settings.fields, languages, moment)
+            label, ignored = _label(raw, settings.fields)
+            request = _request(raw, settings.fields, languages, moment, label)
             number = cut.number(request.language, moment)
         except ValueError as error:
-            rejects.append(_reject(raw, settings.fields, str(error)))
+            rejects.append(_reject(raw, settings.fields, error))
             continue
         accepted += 1
+        if ignored is not None:
+            rejects.append(_reject(raw, settings.fields, ignored))
         if number <= until:
             windows.setdefault(number, {}).setdefault(request.language, []).append(request)
     kept = {
@@ -175,45 +207,65 @@ def _given(row: Mapping[str, Any], name: str, fields: Mapping[str, str]) -> Any:
     return value
 
 
-def _request(raw: RawRow, fields: Mapping[str, str], languages: Collection[str], moment: datetime) -> Request:
+def _request(
+    raw: RawRow, fields: Mapping[str, str], languages: Collection[str], moment: datetime, label: str
+) -> Request:
     given = {name: _given(raw.value, name, fields) for name in ("language", "prompt")}
-    session, label = (_field(raw.value, name, fields) for name in ("session", "label"))
+    session = _field(raw.value, "session", fields)
     return Request(
         time=moment.isoformat(),
         language=_language(given["language"], languages),
         prompt=_text("prompt", given["prompt"]),
         session=None if session in (None, "") else str(session),
-        label="" if label is None else _text("label", label, empty=True),
+        label=label,
     )
 
 
+def _label(raw: RawRow, fields: Mapping[str, str]) -> tuple[str, _Fault | None]:
+    """Return the answer that the log gives, and why it is none: a rating, such as 4 or true, is no answer."""
+    value = _field(raw.value, "label", fields)
+    try:
+        return "" if value is None else _text("label", value, empty=True), None
+    except _Fault as fault:
+        return "", _Fault(f"label ignored, the prompt is kept: {fault}")
+
+
 def _time(value: object) -> datetime:
+    if isinstance(value, str) and _SECONDS.fullmatch(value.strip()):
+        return _of_seconds(float(value), repr(value[:40]))
     if isinstance(value, int | float) and not isinstance(value, bool):
-        try:
-            return datetime.fromtimestamp(value, UTC)
-        except (ValueError, OverflowError, OSError) as error:
-            raise _Fault(f"time {value!r} is no number of seconds since 1970 ({error})") from error
+        return _of_seconds(value, repr(value)[:40])
     moment = value
     if isinstance(value, str):
         try:
             moment = datetime.fromisoformat(value.strip())
         except ValueError as error:
-            raise _Fault(f"time {value[:40]!r} is neither ISO 8601 nor seconds since 1970") from error
+            raise _Fault("time is neither ISO 8601 nor seconds since 1970", repr(value[:40])) from error
     if not isinstance(moment, datetime):
         raise _Fault(f"time must be ISO 8601 or seconds since 1970; got {type(value).__name__}")
+    if moment.year not in _YEARS:
+        raise _Fault("time lies outside the years 1970 to 2100", repr(str(value)[:40]))
     # A time without zone is taken as UTC: the machine's own zone must not enter an output.
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _of_seconds(value: float, shown: str) -> datetime:
+    if 0 <= value < _END:
+        return datetime.fromtimestamp(value, UTC)
+    likely = next((unit for unit, parts in _FINER.items() if _END <= value < parts * _END), None)
+    hint = f", but would be as {likely}" if likely else ""
+    raise _Fault(f"time is no number of seconds between 1970 and 2100{hint}", shown)
 
 
 def _language(value: object, languages: Collection[str]) -> str:
     try:
         tag = language_tag(_text("language", value))
     except SourceError as error:
-        raise _Fault(str(error)) from error
+        raise _Fault("language is not the tag of a known language", str(error)) from error
     if tag not in languages:
         close = difflib.get_close_matches(tag, sorted(languages), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise _Fault(f"language {tag!r} is none of the project's target languages{hint}")
+        raise _Fault("language is none of the project's target languages", f"{tag!r}{hint}")
     return tag
 
 
@@ -230,13 +282,18 @@ def _text(name: str, value: object, *, empty: bool = False) -> str:
     return text
 
 
-def _reject(raw: RawRow, fields: Mapping[str, str], reason: str) -> Reject:
+def _reject(raw: RawRow, fields: Mapping[str, str], fault: ValueError) -> Reject:
     language = raw.value.get(fields.get("language", "")) if isinstance(raw.value, dict) else None
     record = raw.value if isinstance(raw.value, str) else json.dumps(raw.value, ensure_ascii=True, default=str)
     return Reject(
         raw.origin,
         raw.number,
         language if isinstance(language, str) and language.isascii() else None,
-        reason,
-        record[:_LONGEST_RECORD].encode("utf-8", "backslashreplace").decode(),
+        str(fault),
+        _writable(fault.shown if isinstance(fault, _Fault) else ""),
+        _writable(record[:_LONGEST_RECORD]),
     )
+
+
+def _writable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,8 +1,9 @@
-"""The weekly job: look at one more window, then run the pipeline."""
+"""The weekly job: look at new windows, then run the pipeline."""
 
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 from compass_ops.corpus.languages import language_tag
@@ -18,8 +19,16 @@ _UNTIL = re.compile(rb"""^([ \t]+until:[ \t]*(["']))(\d{4})(\2[ \t]*(?:#.*)?\r?)
 _STANDARD_ERROR = 2
 
 
-def advance(params_path: Path, available: int) -> str:
-    """Set ``traffic.until`` in a params file to the next window; nothing else in the file changes.
+@dataclass(frozen=True)
+class Step:
+    """How far a tick went: to which window, and past which ones."""
+
+    window: str
+    passed_over: tuple[str, ...]
+
+
+def advance(params_path: Path, available: int, *, newest: bool = False) -> Step:
+    """Set ``traffic.until`` in a params file to a later window; nothing else in the file changes.
 
     Parameters
     ----------
@@ -27,11 +36,9 @@ def advance(params_path: Path, available: int) -> str:
         ``traffic:`` must be a block with ``until: "0001"`` on a line of its own, in quotes.
     available : int
         Number of the last window that there is.
-
-    Returns
-    -------
-    str
-        The window's name.
+    newest : bool
+        Whether to go to the last window, as for a log: each language is then judged on its newest one. One by one, a
+        busy language would be judged ever further in the past. Otherwise to the next.
 
     Raises
     ------
@@ -44,17 +51,18 @@ def advance(params_path: Path, available: int) -> str:
     except OSError as error:
         raise ParamsError(f"{params_path}: cannot be read ({error}). Run in the project's folder.") from error
     start, line = _until_line(content, params_path)
-    number = int(line[3]) + 1
-    if number > available:
+    following = int(line[3]) + 1
+    if following > available:
         last = window_name(available) if available else f"{NO_WINDOW}, there is none yet"
         raise ParamsError(
             f"{params_path}: traffic.until is {line[3].decode()} and the last window is {last}. "
             "Wait until there is more traffic."
         )
+    number = available if newest else following
     name = window_name(number)
     changed = content[: start + line.start(3)] + name.encode() + content[start + line.end(3) :]
     write_bytes(file, changed)
-    return name
+    return Step(name, tuple(map(window_name, range(following, number))))
 
 
 def available_windows(params: Params, root: Path) -> int:
@@ -83,7 +91,7 @@ def run_pipeline(root: Path, *, aside: bool = False) -> None:
     if ended.returncode:
         raise CompassError(
             f"dvc repro ended with {ended.returncode}. Its message stands above; then run `dvc repro` again, not "
-            "`compass tick`, which would go on to the next window."
+            "`compass tick`, which would go on to a later window."
         )
 
 

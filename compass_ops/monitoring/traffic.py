@@ -4,9 +4,8 @@ A window never changes (see ``cut``): appending to the log only adds windows. Wh
 its vectors and what its texts are made of.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ WINDOWS_FILE = "windows.json"
 REJECTS_FILE = "rejects.parquet"
 NO_WINDOW = "0000"
 _ROLE = "traffic"
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")  # what a reason quotes of its row
 
 # (language, topic weights, rows, generator) -> records
 Draw = Callable[[str, Mapping[str, float], int, np.random.Generator], Sequence[Mapping[str, Any]]]
@@ -107,7 +105,7 @@ def logged_traffic(settings: LogSettings, until: str, languages: Sequence[str], 
         first = log.rejects[0]
         raise SourceError(
             f"traffic: none of the {len(log.rejects)} rows of the log is a request; {first.source}:{first.row}: "
-            f"{first.reason}. Correct traffic.log.fields or the log."
+            f"{first.told}. Correct traffic.log.fields or the log."
         )
     last = _checked_until(until, log.complete, "the log's complete windows")
     windows = {
@@ -136,22 +134,30 @@ def write_traffic(traffic: Traffic, out: Path, embedding: Embedding | None = Non
         write_json(aside / WINDOWS_FILE, sorted(traffic.windows))
         if embedding is not None:
             write_json(aside / EMBEDDER_FILE, {"digest": embedding.digest, "prefix": embedding.prefix})
-        rejects = [asdict(reject) if embedding is None else _bare(reject) for reject in traffic.rejects]
+        rejects = [_told(reject) if embedding is None else _bare(reject) for reject in traffic.rejects]
         write_table(aside / REJECTS_FILE, pa.Table.from_pylist(rejects, schema=_REJECT_SCHEMA))
+
+
+def _told(reject: Reject) -> dict[str, Any]:
+    return _bare(reject) | {"language": reject.language, "record": reject.record, "reason": reject.told}
 
 
 def _bare(reject: Reject) -> dict[str, Any]:
     """Return where a rejected row stands and why, without anything that was in it."""
-    return asdict(reject) | {"language": None, "record": "", "reason": _QUOTED.sub("'...'", reject.reason)}
+    return {"source": reject.source, "row": reject.row, "language": None, "record": "", "reason": reject.reason}
 
 
 def _without_text(table: pa.Table) -> pa.Table:
-    """Empty what was written by a user, and the session's name with it: a number tells sessions apart as well."""
-    empty = pa.array([""] * table.num_rows)
-    for name in ("prompt", "completion"):
-        table = table.set_column(table.column_names.index(name), name, empty)
-    sessions = session_numbers(table.column("session").to_pylist())
-    return table.set_column(table.column_names.index("session"), "session", pa.array(map(str, sessions)))
+    """Empty what was written by a user, and the session's name with it: a number tells sessions apart as well.
+
+    Fields stay as they are, so that the rows still join those of records.
+    """
+    empty = [""] * table.num_rows
+    sessions = map(str, session_numbers(table.column("session").to_pylist()))
+    for name, values in (("prompt", empty), ("completion", empty), ("session", [*sessions])):
+        place, field = table.column_names.index(name), table.schema.field(name)
+        table = table.set_column(place, field, pa.array(values, field.type))
+    return table
 
 
 def _checked_until(until: str, available: int, what: str) -> int:

@@ -8,20 +8,21 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 
+from compass_ops.corpus.records import to_table
 from compass_ops.corpus.traits import TRAITS
-from compass_ops.errors import DataFault
+from compass_ops.errors import DataFault, ModelError
 from compass_ops.evaluation.candidates import choose_candidate
 from compass_ops.evaluation.items import item_table, paired_items, rows_of
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
+from compass_ops.monitoring.feedback import HELD_ROLES, Feedback, FeedbackRules, choose_feedback
 from compass_ops.monitoring.windows import Embedding, read_window
 from compass_ops.params import Params
 from compass_ops.seeding import derived_seed, generator
 from compass_ops.selection.centring import centred
-from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of, with_reasons
+from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of
 from compass_ops.selection.cluster import assign
 from compass_ops.selection.problem import Held, Pool, Problem
 from compass_ops.selection.subset import Costs, row_costs, with_distances
@@ -86,15 +87,14 @@ class Updater:
         Raises
         ------
         DataFault
-            If the loss became NaN or infinite, or the pool has nothing of what the window asks.
-        ModelError
-            If the method trains on all data so far and the parent does not hold them.
+            If the language has no test rows, neither feedback nor the pool has a row to train on, the parent does not
+            hold the rows that the method trains on, or the loss became NaN or infinite.
         """
+        self._check_tests(drifted.language)
         parent, version, method = read_version(drifted.parent), folder / "version", method_of(self.params.update)
+        held, before = _past(drifted, method)
         reference, window = self._reference(drifted)
-        subset = self._subset(drifted, reference, window, folder)
-        if not method.from_parent:
-            subset = pa.concat_tables([history(drifted.parent), subset])
+        subset = pa.concat_tables([*before, self._subset(drifted, reference, window, held, folder)])
         params = self.params.train.model_copy(update={"schedule": self.params.update.schedule})
         seed = derived_seed(self.params.project.seed, "update", drifted.language, drifted.window)
         model, tokenizer = self.scorer.loaded
@@ -122,6 +122,15 @@ class Updater:
         write_json(folder / "window.json", {"window": drifted.window, **counts})
         write_json(folder / "curve.json", [{"step": point.step, "loss": point.loss} for point in curve])
 
+    def _check_tests(self, language: str) -> None:
+        missing = [half for half in HALVES if not (self.records / half / f"{language}.parquet").exists()]
+        if missing:
+            raise DataFault(
+                language,
+                f"has no {' and no '.join(missing)} rows, without which no candidate is chosen and judged. Map "
+                "labelled rows of the language to role test in ingest.sources.",
+            )
+
     def _reference(self, drifted: Drifted) -> tuple[Reference, pa.Table]:
         """Return the window as the new version's reference, under the parent's centroids, and its rows."""
         folder = drifted.parent / "reference"
@@ -131,29 +140,42 @@ class Updater:
         clusters, traits = assign(vectors, centroids), window.table.select(TRAITS.names)
         return Reference(vectors, clusters, centroids, means, traits, window.sessions()), window.table
 
-    def _subset(self, drifted: Drifted, reference: Reference, window: pa.Table, folder: Path) -> pa.Table:
-        """Select again with the window as target; what the parent was trained on is held. Feedback comes first."""
+    def _subset(
+        self, drifted: Drifted, reference: Reference, window: pa.Table, held: pa.Table, folder: Path
+    ) -> pa.Table:
+        """Take the window's feedback, and for the rest of the budget select again with the window as target."""
         settings, costs = self.params.sample, self._costs()
-        table, pool = self._pool(drifted.language, reference, costs)
+        rng = generator(self.params.project.seed, "update", drifted.language, drifted.window)
         asked = Rows(window, reference.clusters)
+        feedback = self._feedback(drifted.language, asked, costs, rng)
+        table, pool = self._pool(drifted.language, reference, costs)
         problem = Problem(
             language=drifted.language,
             target=items_of(asked, reference.vectors, costs(window)),
-            own=_held(remembered(drifted.parent), costs),
+            own=_held(held, costs),
             pool=pool,
             clusters=len(reference.centroids),
-            budget=min(self.params.update.budget, int(pool.costs.sum())),
+            budget=min(self.params.update.budget - feedback.cost, int(pool.costs.sum())),
         )
-        rng = generator(self.params.project.seed, "update", drifted.language, drifted.window)
         problem = with_distances(problem, settings)
         chosen, plan = choose(settings, problem, table, rng)
-        if not chosen.num_rows:
-            raise DataFault(drifted.language, "the pool has no row in the clusters that the window asks more of.")
-        write_json(folder / "plan.json", plan_record(settings, problem, plan))
-        labelled = np.flatnonzero(pc.not_equal(window.column("completion"), "").to_numpy())
-        answered = Rows(window.take(pa.array(labelled)), reference.clusters[labelled])
-        feedback = with_reasons(answered, ["feedback"] * len(labelled)).select(chosen.column_names)
-        return pa.concat_tables([feedback, chosen])
+        if not chosen.num_rows and not feedback.subset.num_rows:
+            nothing = "the pool has no row in the clusters that the window asks more of."
+            raise DataFault(drifted.language, " ".join([nothing, *plan.notes]))
+        record = plan_record(settings, problem, plan)
+        record["notes"] = [*feedback.notes, *record["notes"]]
+        write_json(folder / "plan.json", record)
+        return pa.concat_tables([feedback.subset.select(chosen.column_names), chosen])
+
+    def _feedback(self, language: str, asked: Rows, costs: Costs, rng: np.random.Generator) -> Feedback:
+        """Return the window's labelled rows as far as ingest would let them be trained on and the budget reaches."""
+        ingest = self.params.ingest
+        rules = FeedbackRules(
+            ingest.near_duplicates, ingest.keep_translations, self.params.update.budget, self.params.sample.unit, costs
+        )
+        files = [self.records / role / f"{language}.parquet" for role in HELD_ROLES]
+        held = pa.concat_tables([to_table([]), *(read_table(file) for file in files if file.exists())])
+        return choose_feedback(asked, held, rules, rng)
 
     def _costs(self) -> Costs:
         if self.params.sample.unit == "rows":
@@ -163,6 +185,8 @@ class Updater:
 
     def _pool(self, language: str, reference: Reference, costs: Costs) -> tuple[pa.Table, Pool]:
         files = [file for file in sorted((self.records / "auxiliary").glob("*.parquet")) if file.stem != language]
+        if not files:
+            raise DataFault(language, "the pool holds no other language. Map rows of others to role auxiliary.")
         parts = [read_vectors(self.vectors, "auxiliary", file.stem, reference.means) for file in files]
         vectors = np.concatenate(parts)
         rows = Rows(pa.concat_tables([read_table(file) for file in files]), assign(vectors, reference.centroids))
@@ -204,6 +228,14 @@ class Updater:
             scores = self.scorer.scores(language, records, version)
             tables.append(item_table(model, half, records, clusters, scores))
         return pa.concat_tables(tables).sort_by([("split", "ascending"), ("id", "ascending")])
+
+
+def _past(drifted: Drifted, method: Method) -> tuple[pa.Table, list[pa.Table]]:
+    """Return rows in the proportions of all that the parent was trained on, and what is to be trained on again."""
+    try:
+        return remembered(drifted.parent), [] if method.from_parent else [history(drifted.parent)]
+    except ModelError as error:
+        raise DataFault(drifted.language, str(error)) from error
 
 
 def _held(table: pa.Table, costs: Costs) -> Held:

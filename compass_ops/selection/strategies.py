@@ -71,7 +71,18 @@ def dsir(problem: Problem, rng: np.random.Generator) -> Choice:
     log w = sum_j count_j (log p_target_j - log p_pool_j), top of log w + Gumbel noise: a sample without replacement.
     Departures: character 3- to 5-grams instead of words, which not every script separates, and add-one smoothing
     of both distributions, since a target is some hundred prompts.
+
+    Raises
+    ------
+    DataFault
+        If the target's texts are all empty, as those of a window without text are.
     """
+    if not any(problem.target.texts):
+        raise DataFault(
+            problem.language,
+            f"dsir compares texts, and none is kept of the {len(problem.target)} prompts. Set traffic.keep_text to "
+            "true, or choose another sample.strategy.",
+        )
     eligible = np.flatnonzero(problem.eligible)
     texts = [problem.pool.texts[int(row)] for row in eligible]
     asked, there = bucket_counts(problem.target.texts) + 1, bucket_counts(texts) + 1

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from compass_ops.errors import ParamsError
-from compass_ops.monitoring.tick import advance
+from compass_ops.monitoring.tick import Step, advance
 
 TEXT = """# project
 project:
@@ -26,14 +26,14 @@ def _file(tmp_path: Path, text: str) -> Path:
 @pytest.mark.parametrize("text", [TEXT, TEXT.replace("\n", "\r\n"), TEXT.replace('"0002"', "'0002'")])
 def test_only_the_window_changes(tmp_path: Path, text: str) -> None:
     path = _file(tmp_path, text)
-    assert advance(path, 3) == "0003"
+    assert advance(path, 3) == Step("0003", ())
     assert path.read_bytes().decode() == text.replace("0002", "0003")
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_traffic_may_be_the_last_section(tmp_path: Path) -> None:
     path = _file(tmp_path, 'traffic:\n  until: "0000"')
-    assert advance(path, 1) == "0001"
+    assert advance(path, 1) == Step("0001", ())
     assert path.read_text() == 'traffic:\n  until: "0001"'
 
 
@@ -43,6 +43,14 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     advance(link, 3)
     assert link.is_symlink()
     assert '"0003"' in target.read_text()
+
+
+def test_a_tick_may_go_to_the_newest_window_and_says_which_it_passes_over(tmp_path: Path) -> None:
+    path = _file(tmp_path, TEXT)
+    assert advance(path, 6, newest=True) == Step("0006", ("0003", "0004", "0005"))
+    assert path.read_text() == TEXT.replace("0002", "0006")
+    with pytest.raises(ParamsError, match=r"traffic.until is 0006 and the last window is 0006"):
+        advance(path, 6, newest=True)
 
 
 def test_no_further_window(tmp_path: Path) -> None:

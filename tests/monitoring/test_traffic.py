@@ -140,22 +140,94 @@ def test_malformed_rows_are_kept_aside_with_their_reasons(tmp_path: Path) -> Non
         (_line(1, "sw", q=""), "prompt is missing"),
         (_line(1, "sw", q="  "), "prompt is empty"),
         (_line(1, "sw", q=5), "prompt must be text; got int"),
-        (_line(1, "sw", at="yesterday"), "time 'yesterday' is neither"),
-        (_line(1, "sw", at=1e300), "no number of seconds"),
+        (_line(1, "sw", at="yesterday"), "time is neither ISO 8601 nor seconds since 1970: 'yesterday'"),
+        (_line(1, "sw", at=1e300), "time is no number of seconds between 1970 and 2100"),
+        (_line(1, "sw", at=True), "time must be ISO 8601 or seconds since 1970; got bool"),
         (_line(1, "xx-unknown-language"), "xx-unknown-language"),
-        (_line(1, "ca"), "language 'ca' is none of the project's target languages"),
-        (_line(1, "sw", right=["a"]), "label must be text; got list"),
+        (_line(1, "ca"), "language is none of the project's target languages: 'ca'"),
         (_line(1, "sw", q="\ud800"), "not valid Unicode"),
     ]
     lines = [line for line, _ in faults] + [_line(2, "sw"), _line(3, "sw")]
     traffic = logged_traffic(_log(tmp_path, lines, 2), "0001", LANGUAGES, tmp_path)
     assert [reject.row for reject in traffic.rejects] == list(range(1, len(faults) + 1))
     for reject, (_, reason) in zip(traffic.rejects, faults, strict=True):
-        assert reason in reject.reason
+        assert reason in reject.told
     write_traffic(traffic, tmp_path / "out")
     kept = read_table(tmp_path / "out" / "rejects.parquet").to_pylist()
     assert kept[0]["record"] == "{broken"
-    assert kept[8]["language"] == "ca"
+    assert kept[9]["language"] == "ca"
+
+
+TWELVE = "2026-09-22T20:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("at", "read"),
+    [
+        (1790107200, TWELVE),
+        (1790107200.0, TWELVE),
+        ("1790107200", TWELVE),
+        (" 1790107200 ", TWELVE),
+        ("1790107200.5", "2026-09-22T20:00:00.500000+00:00"),
+        ("2026-09-22T22:00+02:00", TWELVE),
+        ("20260922", "2026-09-22T00:00:00+00:00"),
+        (0, "1970-01-01T00:00:00+00:00"),
+        ("2100-12-31T23:59:59", "2100-12-31T23:59:59+00:00"),
+    ],
+)
+def test_times_are_iso_or_seconds_also_as_text(tmp_path: Path, at: object, read: str) -> None:
+    table = logged_traffic(_log(tmp_path, [_line(1, "sw", at=at)], 1), "0001", LANGUAGES, tmp_path).windows["0001"]
+    assert table["sw"].column("time").to_pylist() == [read]
+
+
+@pytest.mark.parametrize(
+    ("at", "reason"),
+    [
+        (1790107200123, "time is no number of seconds between 1970 and 2100, but would be as milliseconds"),
+        ("1790112312345", "time is no number of seconds between 1970 and 2100, but would be as milliseconds"),
+        (1790107200123456, "but would be as microseconds"),
+        ("1790107200123456789", "but would be as nanoseconds"),
+        ("9" * 400, "time is no number of seconds between 1970 and 2100: '9"),
+        (-1, "time is no number of seconds between 1970 and 2100: -1"),
+        (float("nan"), "time is no number of seconds between 1970 and 2100: nan"),
+        ("1969-12-31T23:59Z", "time lies outside the years 1970 to 2100: '1969-12-31T23:59Z'"),
+        ("2101-01-01", "time lies outside the years 1970 to 2100: '2101-01-01'"),
+        ("0001-01-01T00:00+05:00", "time lies outside the years 1970 to 2100"),
+    ],
+)
+def test_times_that_cannot_be_are_rejected_with_the_likely_cause(tmp_path: Path, at: object, reason: str) -> None:
+    traffic = logged_traffic(_log(tmp_path, [_line(1, "sw", at=at), _line(2, "sw")], 1), "0001", LANGUAGES, tmp_path)
+    assert len(traffic.rejects) == 1
+    assert reason in traffic.rejects[0].told
+    assert traffic.windows["0001"]["sw"].column("prompt").to_pylist() == ["q2"]
+
+
+def test_a_csv_log_in_seconds(tmp_path: Path) -> None:
+    (tmp_path / "log.csv").write_text("at,lang,q\n1790107200,sw,habari\n1790107200123,sw,nzuri\n", "utf-8")
+    traffic = logged_traffic(settings(1, files=("*.csv",)), "0001", LANGUAGES, tmp_path)
+    assert traffic.windows["0001"]["sw"].column("time").to_pylist() == [TWELVE]
+    assert [reject.row for reject in traffic.rejects] == [2]
+
+
+@pytest.mark.parametrize(
+    ("label", "came"), [(4, "got int"), (True, "got bool"), (["a"], "got list"), ("\ud800", "not valid Unicode")]
+)
+def test_a_label_that_is_no_text_is_told_and_its_prompt_kept(tmp_path: Path, label: object, came: str) -> None:
+    lines = [_line(0, "sw", right=label), _line(1, "sw", right="yes"), _line(2, "sw", right=None)]
+    traffic = logged_traffic(_log(tmp_path, lines, 3), "0001", LANGUAGES, tmp_path)
+    table = traffic.windows["0001"]["sw"]
+    assert table.column("prompt").to_pylist() == ["q0", "q1", "q2"]
+    assert table.column("completion").to_pylist() == ["", "yes", ""]
+    write_traffic(traffic, tmp_path / "out")
+    [told] = read_table(tmp_path / "out" / "rejects.parquet").to_pylist()
+    assert (told["row"], told["language"]) == (1, "sw")
+    assert told["reason"].startswith("label ignored, the prompt is kept: label ")
+    assert came in told["reason"]
+
+
+def test_a_log_of_labels_that_are_no_text_is_no_log_without_requests(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="must be at most 0000"):
+        logged_traffic(_log(tmp_path, [_line(0, "sw", right=4)]), "0001", LANGUAGES, tmp_path)
 
 
 def test_a_parquet_log(tmp_path: Path) -> None:
@@ -221,7 +293,7 @@ def test_another_target_language_cuts_no_other_language_s_windows_anew(tmp_path:
 
 
 def test_a_clock_far_ahead_is_rejected(tmp_path: Path) -> None:
-    lines = [_line(0, "sw"), _line(1, "sw", at="2199-01-01T00:00Z")]
+    lines = [_line(0, "sw"), _line(1, "sw", at="2099-01-01T00:00Z")]
     lines += [_line(number, "sw") for number in range(2, 12)]
     lines += [_line(number, "sw", at="2026-01-02T00:00Z") for number in range(12, 20)]
     traffic = logged_traffic(_log(tmp_path, lines, hours=1), "0001", LANGUAGES, tmp_path)
@@ -239,6 +311,8 @@ def test_without_text_nothing_that_was_written_is_kept(tmp_path: Path) -> None:
         _line(number, "sw", q=f"{secret} {number}", right=secret, chat=f"{secret} {number // 2}") for number in range(4)
     ]
     lines += [_line(5, secret), _line(6, "sw", q=[secret]), f"broken {secret}", _line(7, "sw", at=secret)]
+    both = f"a' {secret} \"b"  # repr escapes one of the two quotes
+    lines += [_line(8, both), _line(9, f"sw-{both}"), _line(10, "sw", at=both), _line(11, "sw", q="", right=both)]
     traffic = logged_traffic(_log(tmp_path / "log", lines, 4), "0001", LANGUAGES, tmp_path / "log")
     embedding = Embedding("e" * 64, "", _embed)
     write_traffic(traffic, tmp_path / "out", embedding)
@@ -250,4 +324,8 @@ def test_without_text_nothing_that_was_written_is_kept(tmp_path: Path) -> None:
     assert table.column("script").to_pylist() == ["LATIN"] * 4
     window = read_window("sw", tmp_path / "out" / "0001" / "sw.parquet", embedding)
     assert window.vectors[:, 0].tolist() == [14.0] * 4
-    assert read_table(tmp_path / "out" / "rejects.parquet").num_rows == 4
+    reasons = read_table(tmp_path / "out" / "rejects.parquet").column("reason").to_pylist()
+    assert len(reasons) == 8
+    assert {reason for reason in reasons if reason.startswith("time")} == {
+        "time is neither ISO 8601 nor seconds since 1970"
+    }
