@@ -34,10 +34,7 @@ class Runs:
 
     def digests(self) -> dict[str, str]:
         """Digest what each cell depends on: the texts that are trained on, not why they were chosen."""
-        params = self.workshop.params
-        languages = params.project.languages
-        shared = [self.workshop.pins["model"], params.base.separator, params.base.max_tokens]
-        shared.append(params.train.model_dump())
+        languages, shared = self.workshop.params.project.languages, self.workshop.digests()
         own = {tag: read_table(self.records / "own" / f"{tag}.parquet").num_rows for tag in languages}
         tests = {tag: [tree_digest(self.records / half / f"{tag}.parquet") for half in HALVES] for tag in languages}
 

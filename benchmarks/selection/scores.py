@@ -10,15 +10,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from compass_ops.evaluation.metrics import effective_size, share_weights, weighted_mean
+from compass_ops.evaluation.metrics import effective_size, paired_mean, share_weights, weighted_mean
 
 
 @dataclass(frozen=True)
 class Score:
-    """Weighted accuracy in [0, 1], gold margin in nats, and Kish's effective number of items."""
+    """Weighted accuracy in [0, 1], margin in nats with its standard error, and Kish's effective number of items."""
 
     accuracy: float
     margin: float
+    margin_error: float
     n: float
 
 
@@ -28,7 +29,8 @@ def asked_score(items: pa.Table, test: str, target: pa.Table) -> Score:
     weights = topic_weights(rows["topic"].to_pylist(), target["topic"].to_pylist())
     correct = np.asarray(rows["correct"].to_numpy(zero_copy_only=False), np.float64)
     margin = np.asarray(rows["margin"].to_numpy(zero_copy_only=False), np.float64)
-    return Score(weighted_mean(correct, weights), weighted_mean(margin, weights), effective_size(weights))
+    error = paired_mean(margin, weights, np.arange(len(margin))).standard_error
+    return Score(weighted_mean(correct, weights), weighted_mean(margin, weights), error, effective_size(weights))
 
 
 def asked_accuracy(items: pa.Table, test: str, target: pa.Table) -> float:

@@ -1,15 +1,15 @@
 """The comparison's tables as Markdown, from the summaries alone. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.selection.summary import ABLATION, OWN
 
 Summaries = Mapping[str, Mapping[str, Any]]
 _COLUMNS = (
-    "| strategy | accuracy | 95 % over languages | margin | distance | repeats | tokens | vs random | "
-    "compass_plus vs it, 95 % | p | p (Holm) | d |\n"
-    "| :-- | --: | :-: | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
+    "| strategy | accuracy | 95 % over languages | margin | 95 % over languages | distance | repeats | tokens | "
+    "vs random | compass_plus vs it, 95 % | p | p (Holm) | d | margin vs it, 95 % | p | p (Holm) |\n"
+    "| :-- | --: | :-: | --: | :-: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: | --: |"
 )
 
 
@@ -34,11 +34,13 @@ def _table(summary: Mapping[str, Any]) -> str:
 def _row(name: str, entry: Mapping[str, Any]) -> str:
     random, own = entry.get("vs_random"), entry.get("compass_plus_vs")
     low, high = entry["ci95"]
+    margin_low, margin_high = entry.get("margin_ci95", (None, None))
     shown = [
         f"**{name}**" if name == OWN else name,
         f"{entry['mean_accuracy']:.3f}",
         f"[{low:.3f}, {high:.3f}]",
         f"{entry['mean_margin']:+.2f}",
+        "-" if margin_low is None else f"[{margin_low:+.2f}, {margin_high:+.2f}]",
         f"{entry['energy_distance']:.3f}" if entry["train_tokens"] else "",
         f"{entry['duplicates']:.0%}" if entry["train_tokens"] else "",
         f"{entry['train_tokens'] / 1000:.0f}k",
@@ -47,6 +49,9 @@ def _row(name: str, entry: Mapping[str, Any]) -> str:
         _p(own["p"]) if own else "",
         _p(own["p_holm"]) if own else "",
         f"{own['d']:.2f}" if own and own["d"] is not None else "",
+        f"{own['margin_diff']:+.2f} {_margin_limits(own)}" if own else "",
+        _p(own["margin_p"]) if own else "",
+        _p(own["margin_p_holm"]) if own else "",
     ]
     return f"| {' | '.join(shown)} |"
 
@@ -55,13 +60,22 @@ def _p(value: float) -> str:
     return f"{value:.2g}" if value < 0.1 else f"{value:.2f}"
 
 
+def _margin_limits(entry: Mapping[str, Any]) -> str:
+    """Return the limits of a margin; summaries of older runs, whose items are gone, have none."""
+    return f"[{entry['margin_low']:+.2f}, {entry['margin_high']:+.2f}]" if "margin_low" in entry else "[-]"
+
+
 def _languages(summary: Mapping[str, Any]) -> str:
-    """Return accuracy by language, with the limits that its items allow."""
+    """Return accuracy and margin by language, with the limits that its items allow."""
+    accuracy = _by_language(summary, lambda own: f"{own['accuracy']:.3f} [{own['low']:.2f}, {own['high']:.2f}]")
+    margin = _by_language(summary, lambda own: f"{own['margin']:+.2f} {_margin_limits(own)}")
+    parts = ["Accuracy.\n", *accuracy, "\nMargin, in nats.\n", *margin]
+    return "\n".join(["<details><summary>By language</summary>\n", *parts, "\n</details>\n"])
+
+
+def _by_language(summary: Mapping[str, Any], shown: Callable[[Mapping[str, Any]], str]) -> list[str]:
     names = [name for name in summary if not name.startswith(ABLATION)]
-    languages = sorted(next(iter(summary.values()))["per_language"])
     lines = [f"| language | {' | '.join(names)} |", f"| :-- |{' :-: |' * len(names)}"]
-    for language in languages:
-        cells = [summary[name]["per_language"][language] for name in names]
-        shown = [f"{cell['accuracy']:.3f} [{cell['low']:.2f}, {cell['high']:.2f}]" for cell in cells]
-        lines.append(f"| {language} | {' | '.join(shown)} |")
-    return "\n".join(["<details><summary>By language</summary>\n", *lines, "\n</details>\n"])
+    for language in sorted(next(iter(summary.values()))["per_language"]):
+        lines.append(f"| {language} | {' | '.join(shown(summary[name]['per_language'][language]) for name in names)} |")
+    return lines

@@ -11,12 +11,17 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks.base import WithBase
+from benchmarks.reporting import code_digest
 from compass_ops.evaluation.items import item_table
 from compass_ops.evaluation.score import score_choices
 from compass_ops.seeding import derived_seed
+from compass_ops.storage import file_digest
 from compass_ops.training.adapter import detach, new_adapter
 from compass_ops.training.recipe import schedule_from
 from compass_ops.training.train import Run, train
+
+_HERE = Path(__file__)
+CODE = (*(_HERE.parents[2] / "compass_ops" / room for room in ("training", "evaluation")), _HERE)
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,12 @@ class Trained:
 
 class Workshop(WithBase):
     """The base and everything that all runs have in common."""
+
+    def digests(self) -> list[Any]:
+        """Digest what every run depends on: the base, the settings, and the code that trains and scores."""
+        settings = self.params.train.model_dump(), self.params.evaluate.model_dump()
+        code = [code_digest(place) if place.is_dir() else file_digest(place) for place in CODE]
+        return [self.pins["model"], self.params.base.separator, self.params.base.max_tokens, *settings, code]
 
     def run(self, rows: pa.Table, epochs: int, size: int, seed: int, tests: Mapping[str, pa.Table]) -> Trained:
         """Train on ``rows``, repeated in order up to ``size`` where they are fewer, and score every test.

@@ -21,6 +21,7 @@ from compass_ops.storage import read_json, read_table, tree_digest, value_digest
 from pipelines._stage import MEMO, path_option, stage
 
 FORMAT = 1
+_SCORES = Path(__file__).parent / "scores.py"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Transfers:
     def digests(self) -> dict[str, str]:
         """Digest what each adapter's scores depend on."""
         params, rows = self.workshop.params, self.comparison.transfer_rows
-        shared = [self.workshop.pins["model"], params.train.model_dump(), params.base.separator, rows]
+        shared = [*self.workshop.digests(), rows, tree_digest(_SCORES)]
         shared += [
             tree_digest(self.records / role / f"{tag}.parquet")
             for role in ("dev", "target")

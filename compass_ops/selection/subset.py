@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from compass_ops.errors import DataFault
+from compass_ops.errors import DataFault, ModelError
 from compass_ops.selection.centring import Means
 from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of, with_reasons
 from compass_ops.selection.distances import distances_needed, language_distances
-from compass_ops.selection.langrank import matrix_from_json
+from compass_ops.selection.langrank import TransferMatrix, matrix_from_json
 from compass_ops.selection.problem import Held, Pool, Problem
 from compass_ops.selection.vectors import MEANS_FILE, read_means, read_vectors, vectors_file
 from compass_ops.selection_sections import SampleParams
@@ -110,9 +110,22 @@ def with_distances(problem: Problem, settings: SampleParams) -> Problem:
     if kind is None:
         return problem
     own = [*problem.target.texts, *problem.own.texts]
-    file = _matrix_file(settings)
-    matrix = None if file is None else matrix_from_json(read_json(file))
+    matrix = _matrix(settings)
     return replace(problem, distances=language_distances(kind, problem.language, own, problem.pool, matrix))
+
+
+def _matrix(settings: SampleParams) -> TransferMatrix | None:
+    """Read the transfer matrix, if the strategy is trained on one; ``ModelError`` if none was measured."""
+    file = _matrix_file(settings)
+    if file is None:
+        return None
+    value = read_json(file)
+    if value is None:  # benchmarks/selection measures one only where a variant is langrank
+        raise ModelError(
+            f"{file}: holds no transfer matrix, which strategy langrank learns from, but null. Run the stage transfer "
+            "of benchmarks/selection with a variant langrank, or choose another strategy."
+        )
+    return matrix_from_json(value)
 
 
 def _matrix_file(settings: SampleParams) -> Path | None:

@@ -42,6 +42,7 @@ def test_a_score_counts_one_half_under_the_topics_asked() -> None:
     score = asked_score(items, "dev", pa.table({"topic": ["a", "b"]}))
     assert (score.accuracy, score.margin) == (0.75, 1.0)
     assert score.n == pytest.approx(1 / (0.25 + 2 * 0.0625))
+    assert score.margin_error == pytest.approx(np.sqrt((0.5 * 1) ** 2 + (0.25 * 2) ** 2)), "2 lies 1 off, -1 lies 2 off"
 
 
 def test_energy_distance_is_the_double_loop() -> None:
@@ -71,7 +72,7 @@ def test_held_out_prompts_are_a_share_and_repeats_go_together() -> None:
 
 
 def a_cell(accuracy: float, seconds: float = 1.0) -> Cell:
-    return Cell(Score(accuracy, accuracy - 0.5, 100.0), 0.1, 0.2, 1000, seconds)
+    return Cell(Score(accuracy, accuracy - 0.5, 0.05, 100.0), 0.1, 0.2, 1000, seconds)
 
 
 def a_summary() -> dict[str, Any]:
@@ -91,6 +92,27 @@ def test_means_are_over_seeds_then_languages() -> None:
     assert table["random"]["per_language"]["sw"]["accuracy"] == pytest.approx(0.51)
     assert table["random"]["per_language"]["sw"]["low"] < 0.51 < table["random"]["per_language"]["sw"]["high"]
     assert (table["random"]["train_tokens"], table["random"]["duplicates"]) == (1000, pytest.approx(0.2))
+
+
+def test_margins_have_limits_by_language_and_over_languages() -> None:
+    """By language 1.96 standard errors of its items; over languages t(.975, 2) = 4.3027, as accuracy has."""
+    entry = a_summary()["langsim"]
+    own = entry["per_language"]["sw"]
+    assert (own["margin"], own["margin_low"], own["margin_high"]) == pytest.approx((0.04, -0.058, 0.138), abs=1e-4)
+    margins = 0.03 + np.array([0.01, -0.02, 0.03])
+    half = 4.30265 * margins.std(ddof=1) / 3**0.5
+    assert entry["margin_ci95"] == pytest.approx([margins.mean() - half, margins.mean() + half], abs=1e-4)
+
+
+def test_margins_are_compared_as_accuracies_are() -> None:
+    beside = a_summary()["langsim"]["compass_plus_vs"]
+    apart = 0.6 - 0.52 - np.array([0.01, -0.02, 0.03])
+    half = 4.30265 * apart.std(ddof=1) / 3**0.5
+    assert beside["margin_diff"] == pytest.approx(apart.mean())
+    assert (beside["margin_low"], beside["margin_high"]) == pytest.approx(
+        (apart.mean() - half, apart.mean() + half), abs=1e-4
+    )
+    assert (beside["margin_p"], beside["margin_p_holm"]) == (0.25, 0.5)
 
 
 def test_differences_are_paired_by_language() -> None:
@@ -120,9 +142,27 @@ def test_tables_have_every_strategy_and_ablation_on_both_halves() -> None:
     lines = [line for line in gate.splitlines() if line.startswith("| langsim ")]
     own = a_summary()["langsim"]["compass_plus_vs"]
     assert f"{own['diff']:+.3f} [{own['low']:+.3f}, {own['high']:+.3f}]" in lines[0]
+    limits = f"[{own['margin_low']:+.2f}, {own['margin_high']:+.2f}]"
+    assert f"{own['margin_diff']:+.2f} {limits} | 0.25 | 0.50 |" in lines[0]
     assert "| **compass_plus** | 0.610 |" in gate
-    assert shown.count("| sw | ") == 1
+    assert shown.count("| sw | ") == 2, "accuracy and margin"
+    assert "| sw | +0.11 [+0.01, +0.21] | +0.04 [-0.06, +0.14] | +0.01 [-0.09, +0.11] |" in shown
     assert tables({}, {}) == "Nothing has been run yet.\n"
+
+
+def test_summaries_from_before_the_margins_had_limits_are_shown_without() -> None:
+    old = a_summary()
+    for entry in old.values():
+        del entry["margin_ci95"]
+        for own in entry["per_language"].values():
+            del own["margin_low"], own["margin_high"]
+        if "compass_plus_vs" in entry:
+            del entry["compass_plus_vs"]["margin_low"], entry["compass_plus_vs"]["margin_high"]
+    shown = tables({"worldfacts": old}, {})
+    [line] = [line for line in shown.splitlines() if line.startswith("| langsim ")]
+    assert " +0.04 | - | " in line
+    assert "| +0.07 [-] | 0.25 | 0.50 |" in line
+    assert "| sw | +0.11 [-] | +0.04 [-] | +0.01 [-] |" in shown
 
 
 def test_the_figure_is_well_formed_and_names_every_strategy() -> None:

@@ -1,13 +1,16 @@
 """The comparison's cells on a tiny base: what a cell depends on, and that processes share them without a trace."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from benchmarks.selection import train
 from benchmarks.selection.run import Runs
 from benchmarks.selection.settings import cells, load_comparison
 from benchmarks.selection.train import Workshop
+from benchmarks.selection.transfer import Transfers
 from compass_ops.corpus.records import to_table
 from compass_ops.fanout import fan_out
 from compass_ops.model_files import folder_entry
@@ -62,6 +65,29 @@ def test_a_cell_depends_on_the_texts_and_not_on_why_they_were_chosen(runs: Runs)
     assert runs.digests() == before
     write_table(file, subset.slice(1))
     assert {cell for cell, digest in runs.digests().items() if digest != before[cell]} == {"random/sw/0"}
+
+
+@pytest.mark.parametrize(
+    "file", ["compass_ops/training/loss.py", "compass_ops/evaluation/score.py", "benchmarks/selection/train.py"]
+)
+def test_other_code_of_training_or_scoring_makes_everything_anew(
+    runs: Runs, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for language in LANGUAGES:
+        write_table(tmp_path / "records" / "target" / f"{language}.parquet", records(language, "target", 4))
+        write_table(tmp_path / "records" / "auxiliary" / f"{language}.parquet", records(language, "auxiliary", 4))
+    transfers = Transfers(runs.comparison, runs.workshop, Path("records"))
+    before, before_transfers = runs.digests(), transfers.digests()
+    for place in train.CODE:
+        copy = tmp_path / "code" / place.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if place.is_dir() else shutil.copy)(place, copy)
+    monkeypatch.setattr(train, "CODE", tuple(tmp_path / "code" / place.relative_to(ROOT) for place in train.CODE))
+    assert (runs.digests(), transfers.digests()) == (before, before_transfers), "wherever the code lies"
+    with (tmp_path / "code" / file).open("a", encoding="utf-8") as code:
+        code.write("CHANGED = True\n")
+    assert all(digest != before[cell] for cell, digest in runs.digests().items())
+    assert all(digest != before_transfers[name] for name, digest in transfers.digests().items())
 
 
 @pytest.mark.long

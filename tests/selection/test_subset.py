@@ -117,3 +117,9 @@ def test_langrank_without_its_optional_packages_says_what_to_install(
     monkeypatch.setitem(sys.modules, "urielplus.urielplus", None)
     with pytest.raises(ModelError, match=r"pip install 'compass_ops\[baselines\]'"):
         made(files, tmp_path / "made", strategy="langsim")
+
+
+def test_langrank_on_a_matrix_that_was_never_measured_says_so(files: SelectionFiles, tmp_path: Path) -> None:
+    write_json(tmp_path / "matrix.json", None)
+    with pytest.raises(ModelError, match=r"matrix\.json: holds no transfer matrix, which strategy langrank learns"):
+        made(files, tmp_path / "made", strategy="langrank", transfer_matrix=str(tmp_path / "matrix.json"))
