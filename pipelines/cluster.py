@@ -31,7 +31,8 @@ def main(vectors: Path, out: Path) -> None:
             role, language = folder.parent.name, folder.name
             clusters = assign(read_vectors(vectors, role, language, means), centroids)
             write_array(aside / "assignments" / role / f"{language}.npy", clusters)
-        found = health(pool, centroids, languages, rng)
+        fit_rows, centred = params.cluster.fit_rows, params.embed.centred
+        found = health(pool, centroids, languages, rng, fit_rows=fit_rows, centred=centred)
         write_json(aside / "health.json", asdict(found))
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)
