@@ -4,12 +4,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
-import numpy as np
 
 from compass_ops.params import load_params
 from compass_ops.seeding import generator
 from compass_ops.selection.cluster import assign, fit_centroids, health
-from compass_ops.selection.vectors import read_means, read_vectors
+from compass_ops.selection.vectors import read_means, read_pool_vectors, read_vectors
 from compass_ops.storage import fresh_folder, write_array, write_json
 from pipelines._stage import path_option, stage
 
@@ -21,8 +20,7 @@ def main(vectors: Path, out: Path) -> None:
     """Fit on the pool alone, so that one language's own data or target moves no other language's clusters."""
     params, means = load_params(), read_means(vectors)
     names = sorted(folder.name for folder in (vectors / "auxiliary").iterdir())
-    parts = [read_vectors(vectors, "auxiliary", name, means) for name in names]
-    pool, languages = np.concatenate(parts), np.repeat(names, [len(part) for part in parts])
+    pool, languages = read_pool_vectors(vectors, names, means)
     rng = generator(params.project.seed, "cluster")
     centroids = fit_centroids(pool, params.cluster, rng)
     with fresh_folder(out) as aside:
@@ -31,7 +29,8 @@ def main(vectors: Path, out: Path) -> None:
             role, language = folder.parent.name, folder.name
             clusters = assign(read_vectors(vectors, role, language, means), centroids)
             write_array(aside / "assignments" / role / f"{language}.npy", clusters)
-        found = health(pool, centroids, languages, rng)
+        fit_rows, centred = params.cluster.fit_rows, params.embed.centred
+        found = health(pool, centroids, languages, rng, fit_rows=fit_rows, centred=centred)
         write_json(aside / "health.json", asdict(found))
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)

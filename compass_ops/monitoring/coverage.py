@@ -1,5 +1,6 @@
 """One language's plan as people read it: a self-contained HTML page, and a table for the terminal."""
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -9,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined, Template
 
 from compass_ops.errors import CompassError
+from compass_ops.fanout import RECEIPT
 from compass_ops.storage import fresh_folder, read_json, write_bytes
 
 _COLUMNS = (
@@ -21,10 +23,13 @@ _COLUMNS = (
     "supply",
     "chosen",
     "languages drawn",
-    "asked there",
 )
 _WIDE = 40  # characters of an example in the terminal
 _LANGUAGES = 4  # named in the terminal
+_WITHOUT_QUOTAS = {"own_only", "random", "all", "langsim", "langrank", "nearest", "dsir"}  # strategies
+# What texts must not do to a terminal: move the cursor, end the line, or turn the rest of it around.
+_CONTROLS = {"Cc", "Cs", "Zl", "Zp"}
+_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 Plan = Mapping[str, Any]
 
@@ -38,7 +43,10 @@ def coverage_page(plan: Plan) -> str:
     """Return the page of a plan as ``plan.json`` holds it; everything from data is escaped, nothing is fetched."""
     clusters = by_gap(plan)
     most = max((one[key] for one in clusters for key in ("target_share", "held_share", "share_after")), default=0.0)
-    return _template().render(plan=plan, clusters=clusters, most=max(most, 1e-9), sentence=headline(plan))
+    words = {"sentence": headline(plan), "how": how_to_read(plan)}
+    return _template().render(
+        plan=plan, clusters=clusters, most=max(most, 1e-9), quotas=sets_quotas(plan["strategy"]), **words
+    )
 
 
 def write_coverage_pages(sample: Path, out: Path) -> None:
@@ -60,23 +68,45 @@ def headline(plan: Plan) -> str:
     )
 
 
+def sets_quotas(strategy: str) -> bool:
+    """Tell whether a strategy sets quotas; where it sets none, a plan's quota only repeats what was chosen."""
+    return strategy not in _WITHOUT_QUOTAS
+
+
+def how_to_read(plan: Plan) -> str:
+    """Say in what unit the figures of a cluster are, and whether there are quotas."""
+    unit, strategy = plan["unit"], plan["strategy"]
+    rows = "" if unit == "rows" else "; languages drawn are in rows"
+    if sets_quotas(strategy):
+        return f"Quota, supply and chosen are in {unit}{rows}."
+    return f"Supply and chosen are in {unit}{rows}. Strategy {strategy} sets no quotas."
+
+
 def plan_text(plan: Plan) -> str:
-    """Return the plan for the terminal: a sentence, notes, and a line per cluster that is asked, held or drawn from."""
+    """Return the plan for the terminal: a sentence, notes, and what was done in each cluster that is not quiet.
+
+    A cluster has a line of figures and one of examples, whose control characters are blanks.
+    """
     shown = [one for one in by_gap(plan) if one["target_share"] or one["held_share"] or one["chosen"]]
-    lines = [_COLUMNS, *(_cells(one) for one in shown)]
+    quotas = sets_quotas(plan["strategy"])
+    lines = [_COLUMNS, *(_cells(one, quotas=quotas) for one in shown)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(_COLUMNS))]
-    table = [_line(line, widths) for line in lines]
+    table = [_line(lines[0], widths)]
+    for one, cells in zip(shown, lines[1:], strict=True):
+        table += [_line(cells, widths), *_examples(one)]
     quiet = len(plan["clusters"]) - len(shown)
     rest = [f"{quiet} more clusters are neither asked nor held nor drawn from."] if quiet else []
-    return "\n".join(
-        [f"{plan['language']}: {headline(plan)}", *(f"Note: {note}" for note in plan["notes"]), "", *table, *rest]
-    )
+    notes = [f"Note: {_plain(note)}" for note in plan["notes"]]
+    return "\n".join([f"{plan['language']}: {headline(plan)}", *notes, how_to_read(plan), "", *table, *rest])
 
 
 def read_plan(root: Path, language: str) -> dict[str, Any]:
-    """Read a language's plan of the last run; ``CompassError`` that names the languages there are."""
+    """Read a language's plan of the last run; ``CompassError`` that says why there is none, or which there are."""
     folder = root / "build" / "sample"
     known = sorted(path.parent.name for path in folder.glob("*/plan.json"))
+    if language in {path.parent.name for path in folder.glob(f"*/{RECEIPT}")}:
+        reason = _plain(read_json(folder / language / RECEIPT)["reason"])
+        raise CompassError(f"{language}: has no plan, as the last run could not choose for it: {reason}")
     if language not in known:
         there = f"There are: {', '.join(known)}." if known else "Run `dvc repro` to make one."
         raise CompassError(f"{language}: the last run left no plan of this language. {there}")
@@ -84,18 +114,31 @@ def read_plan(root: Path, language: str) -> dict[str, Any]:
     return plan
 
 
-def _cells(one: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(one: Mapping[str, Any], *, quotas: bool) -> tuple[str, ...]:
     languages = [f"{name} {count}" for name, count in one["languages"].items()]
     rest = len(languages) - _LANGUAGES
     drawn = ", ".join(languages[:_LANGUAGES]) + (f" and {rest} more" if rest > 0 else "")
-    example = next(iter([*one["examples"], *one["pool_examples"]]), "").replace("\n", " ")
     return (
         str(one["cluster"]),
         *(f"{one[key]:.1%}" for key in ("target_share", "held_share", "share_after", "gap")),
-        *(str(one[key]) for key in ("quota", "supply", "chosen")),
+        str(one["quota"]) if quotas else "-",
+        *(str(one[key]) for key in ("supply", "chosen")),
         drawn or "-",
-        example if len(example) <= _WIDE else f"{example[: _WIDE - 1]}…",
     )
+
+
+def _examples(one: Mapping[str, Any]) -> list[str]:
+    """Return the line of examples, if there are any: of what is asked, else of what the pool has."""
+    words = "asked there" if one["examples"] else "nobody asks there; the pool has"
+    texts = [_plain(text) for text in one["examples"] or one["pool_examples"]]
+    short = [text if len(text) <= _WIDE else f"{text[: _WIDE - 1]}…" for text in texts]
+    return [f"    {words}: {' | '.join(short)}"] if short else []
+
+
+def _plain(text: str) -> str:
+    """Return a text from data as one line that a terminal can show."""
+    kept = (letter for letter in text if unicodedata.bidirectional(letter) not in _TURNS)
+    return " ".join("".join(" " if unicodedata.category(letter) in _CONTROLS else letter for letter in kept).split())
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

@@ -75,13 +75,16 @@ class Decision:
 
 @dataclass(frozen=True)
 class ClusterPlan:
-    """What the selection did in one cluster; shares and gap in [0, 1], the others in rows."""
+    """What the selection did in one cluster: shares and gap in [0, 1], the others in the budget's unit.
+
+    ``quota`` is None where the strategy sets none.
+    """
 
     cluster: int
     target_share: float
     held_share: float
     gap: float
-    quota: int
+    quota: int | None
     supply: int
     chosen: int
     example: str

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from compass_ops.fanout import RECEIPT
+from compass_ops.monitoring.coverage import sets_quotas
 from compass_ops.monitoring.fleet import Alarm, CheckLine, ClusterPlan, Decision, DriftCell, FleetRow, Score
 from compass_ops.monitoring.verdict import FAILED
 from compass_ops.storage import read_json
@@ -140,16 +141,18 @@ def _decisions(language: str, inputs: Mapping[str, Path]) -> tuple[Decision, ...
 def _plan(path: Path) -> tuple[ClusterPlan, ...]:
     if not path.exists():
         return ()
+    plan = read_json(path)
+    quotas = sets_quotas(plan["strategy"])
     return tuple(
         ClusterPlan(
             cluster=cluster["cluster"],
             target_share=cluster["target_share"],
             held_share=cluster["held_share"],
             gap=cluster["gap"],
-            quota=cluster["quota"],
+            quota=cluster["quota"] if quotas else None,
             supply=cluster["supply"],
             chosen=cluster["chosen"],
             example=next(iter(cluster["examples"]), ""),
         )
-        for cluster in read_json(path)["clusters"]
+        for cluster in plan["clusters"]
     )

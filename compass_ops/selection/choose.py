@@ -73,8 +73,8 @@ def _cluster_record(problem: Problem, plan: Plan, cluster: int) -> dict[str, Any
     pool, members = problem.pool, problem.members(cluster)
     drawn = plan.rows[pool.clusters[plan.rows] == cluster]
     asked = np.flatnonzero(problem.target.clusters == cluster)
-    here = pool.vectors[members] if len(members) else problem.target.vectors[asked]
-    centre = here.mean(axis=0) if len(here) else np.zeros(pool.vectors.shape[1], np.float32)
+    there, here = pool.vectors[members], problem.target.vectors[asked]
+    centre = _centre(there if len(there) else here)
     own = np.count_nonzero(problem.own.clusters == cluster)
     drawn_rows = own + len(drawn)
     return {
@@ -87,8 +87,8 @@ def _cluster_record(problem: Problem, plan: Plan, cluster: int) -> dict[str, Any
         "supply": int(plan.supply[cluster]),
         "chosen": int(plan.chosen[cluster]),
         "languages": _languages(pool, drawn),
-        "examples": _nearest(problem.target, asked, centre),
-        "pool_examples": _nearest(pool, members, centre),
+        "examples": _nearest(problem.target.texts, asked, here @ centre),
+        "pool_examples": _nearest(pool.texts, members, there @ centre),
     }
 
 
@@ -99,7 +99,11 @@ def _languages(pool: Pool, rows: RowNumbers) -> dict[str, int]:
     return {pool.names[place]: int(counts[place]) for place in order if counts[place]}
 
 
-def _nearest(items: Items, rows: RowNumbers, centre: NDArray[np.float32]) -> list[str]:
-    """Return the texts of the few rows nearest to a centre, the nearest first, each text once."""
-    order = rows[np.argsort(-(items.vectors[rows] @ centre), kind="stable")]
-    return list(dict.fromkeys(items.texts[row] for row in order[: 20 * _EXAMPLES]))[:_EXAMPLES]
+def _centre(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vectors.mean(axis=0) if len(vectors) else np.zeros(vectors.shape[1], np.float32)
+
+
+def _nearest(texts: Sequence[str], rows: RowNumbers, cosines: NDArray[np.float32]) -> list[str]:
+    """Return the texts of the few rows nearest to a centre by their cosines (n,), the nearest first, each text once."""
+    order = rows[np.argsort(-cosines, kind="stable")]
+    return list(dict.fromkeys(texts[row] for row in order[: 20 * _EXAMPLES]))[:_EXAMPLES]

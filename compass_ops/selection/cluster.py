@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.cluster import HDBSCAN, KMeans
-from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score, silhouette_score
+from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, silhouette_score
 
 from compass_ops.errors import ModelError, ParamsError
 from compass_ops.selection.validity import density_validity
@@ -34,10 +34,11 @@ class Health:
     density_validity : float
         DBCV of a sample of rows, in [-1, 1]; like the silhouette for clusters that are not round.
     stability : float
-        Mean adjusted Rand index of pairs of K-Means of as many clusters, fitted on different halves, at most 1; 0 is
-        chance. With HDBSCAN a figure of the vectors, not of its own clusters.
-    language_information : float
-        Normalised mutual information of cluster and language, in [0, 1]; at 0 clusters are topics, not languages.
+        Mean adjusted Rand index of pairs of K-Means of as many clusters, each fitted on a half of as many rows as the
+        centroids were, at most 1; 0 is chance. With HDBSCAN a figure of the vectors, not of its own clusters.
+    language_ami : float
+        Adjusted mutual information of cluster and language over the lesser entropy, at most 1: a cluster tells the
+        language, or the language the cluster. About 0 is chance: clusters are topics. 0 for a single language.
     smallest, largest : int
         Rows in the smallest and the largest cluster of the pool.
     warnings : tuple of str
@@ -48,7 +49,7 @@ class Health:
     silhouette: float
     density_validity: float
     stability: float
-    language_information: float
+    language_ami: float
     smallest: int
     largest: int
     warnings: tuple[str, ...]
@@ -113,7 +114,15 @@ def assign(vectors: Vectors, centroids: Vectors) -> NDArray[np.int32]:
     return nearest
 
 
-def health(vectors: Vectors, centroids: Vectors, languages: NDArray[np.str_], rng: np.random.Generator) -> Health:
+def health(
+    vectors: Vectors,
+    centroids: Vectors,
+    languages: NDArray[np.str_],
+    rng: np.random.Generator,
+    *,
+    fit_rows: int,
+    centred: bool,
+) -> Health:
     """Judge a clustering of the pool on samples of it.
 
     Parameters
@@ -122,6 +131,10 @@ def health(vectors: Vectors, centroids: Vectors, languages: NDArray[np.str_], rn
     centroids : float32 (K, d)
     languages : str (n,)
     rng : numpy.random.Generator
+    fit_rows : int
+        Rows that the centroids were fitted on, at most.
+    centred : bool
+        Whether vectors are without their language's mean: what to do about clusters of languages depends on it.
     """
     clusters, count = assign(vectors, centroids), len(centroids)
     rows = _some(len(vectors), _JUDGED, rng)
@@ -130,10 +143,10 @@ def health(vectors: Vectors, centroids: Vectors, languages: NDArray[np.str_], rn
     figures = {
         "silhouette": _silhouette(vectors[rows], clusters[rows], int(rng.integers(2**31))),
         "density_validity": density_validity(_reduced(vectors[few]), clusters[few]),
-        "stability": _stability(vectors[rows], count, rng),
-        "language_information": float(normalized_mutual_info_score(languages[rows], clusters[rows])),
+        "stability": _stability(vectors[_some(len(vectors), fit_rows, rng)], count, rng),
+        "language_ami": _shared(languages[rows], clusters[rows]),
     }
-    warnings = _warnings(sizes, figures)
+    warnings = _warnings(sizes, figures, more_rows=fit_rows < len(vectors), centred=centred)
     return Health(count, **figures, smallest=int(sizes.min()), largest=int(sizes.max()), warnings=warnings)
 
 
@@ -207,15 +220,28 @@ def _stability(vectors: Vectors, count: int, rng: np.random.Generator) -> float:
     return float(np.mean(scores))
 
 
-def _warnings(sizes: NDArray[np.int64], figures: Mapping[str, float]) -> tuple[str, ...]:
-    empty, stability = int((sizes == 0).sum()), figures["stability"]
-    language_information = figures["language_information"]
+def _shared(languages: NDArray[np.str_], clusters: NDArray[np.int32]) -> float:
+    """Return the adjusted mutual information over the lesser entropy.
+
+    The mean of both, as is usual, would hide that each of a hundred clusters holds one of two languages: .26.
+    """
+    if len(np.unique(languages)) == 1:
+        return 0.0
+    return float(adjusted_mutual_info_score(languages, clusters, average_method="min"))
+
+
+def _warnings(
+    sizes: NDArray[np.int64], figures: Mapping[str, float], *, more_rows: bool, centred: bool
+) -> tuple[str, ...]:
+    empty, stability, language_ami = int((sizes == 0).sum()), figures["stability"], figures["language_ami"]
+    or_else = "raise cluster.fit_rows" if more_rows else "add auxiliary data"
+    first = "Use" if centred else "Set embed.centred: true, or use"
     told = (
         (empty > 0, f"{empty} of {len(sizes)} clusters hold no row of the pool: nothing can be drawn there."),
         (
             stability < 0.3,
             f"Clusters change with the rows they are fitted on (adjusted Rand index {stability:.2f}): quotas follow "
-            "chance. Ask for fewer clusters, or raise cluster.fit_rows.",
+            f"chance. Ask for fewer clusters, or {or_else}.",
         ),
         (
             max(figures["silhouette"], figures["density_validity"]) < 0,
@@ -223,9 +249,9 @@ def _warnings(sizes: NDArray[np.int64], figures: Mapping[str, float]) -> tuple[s
             f"{figures['density_validity']:.2f}): what a cluster asks for is hardly told apart. Try another K.",
         ),
         (
-            language_information > 0.3,
-            f"Clusters follow languages (normalised mutual information {language_information:.2f}): a gap there is a "
-            "gap of languages, not of topics. Use an embedder that knows these languages.",
+            language_ami > 0.3,
+            f"Clusters follow languages (adjusted mutual information {language_ami:.2f}): a gap there is a gap of "
+            f"languages, not of topics. {first} an embedder that knows these languages.",
         ),
         (
             sizes.max() > 0.5 * sizes.sum(),

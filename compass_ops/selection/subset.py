@@ -1,6 +1,6 @@
 """Stage sample: the files of earlier stages as problems of choice, and each language's subset and plan."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from compass_ops.selection.choose import Rows, choose, items_of, plan_record, po
 from compass_ops.selection.distances import distances_needed, language_distances
 from compass_ops.selection.langrank import TransferMatrix, matrix_from_json
 from compass_ops.selection.problem import Held, Pool, Problem
-from compass_ops.selection.vectors import MEANS_FILE, read_means, read_vectors, vectors_file
+from compass_ops.selection.vectors import MEANS_FILE, read_means, read_pool_vectors, read_vectors, vectors_file
 from compass_ops.selection_sections import SampleParams
 from compass_ops.storage import (
     read_array,
@@ -68,8 +68,14 @@ class SelectionFiles:
         names = sorted(file.stem for file in (self.records / "auxiliary").glob("*.parquet"))
         parts = [self.rows("auxiliary", name) for name in names]
         joined = Rows(pa.concat_tables([p.table for p in parts]), np.concatenate([p.clusters for p in parts]))
-        vectors = np.concatenate([read_vectors(self.vectors, "auxiliary", name, self.means) for name in names])
+        vectors, _ = read_pool_vectors(self.vectors, names, self.means)
         return joined.table, pool_of(joined, vectors, self.costs(joined.table))
+
+    @cached_property
+    def pool_digests(self) -> list[str]:
+        """The digests of what all languages choose from."""
+        shared = [self.records / "auxiliary", self.vectors / "auxiliary", self.clusters / "assignments" / "auxiliary"]
+        return _digests([*shared, self.vectors / MEANS_FILE, self.clusters / "health.json"])
 
     def problem(self, language: str, settings: SampleParams) -> Problem:
         """Return a language's problem of choice; ``DataFault`` if ingest left the language out."""
@@ -86,8 +92,6 @@ class SelectionFiles:
 
     def digest(self, language: str, settings: SampleParams) -> str:
         """Digest everything that a language's choice depends on but the seed and the costs."""
-        shared = [self.records / "auxiliary", self.vectors / "auxiliary", self.clusters / "assignments" / "auxiliary"]
-        shared += [self.vectors / MEANS_FILE, self.clusters / "health.json"]
         private = [
             path
             for role in ("target", "own")
@@ -97,11 +101,15 @@ class SelectionFiles:
                 self.clusters / "assignments" / role / f"{language}.npy",
             )
         ]
-        files = [tree_digest(path) if path.exists() else "none" for path in (*shared, *private)]
+        files = [*self.pool_digests, *_digests(private)]
         matrix = _matrix_file(settings)
         parts = settings.model_dump(exclude={"overrides", "budget", "transfer_matrix"})
         learned = None if matrix is None else tree_digest(matrix)
         return value_digest([files, learned, parts, settings.budget_of(language)])
+
+
+def _digests(paths: Sequence[Path]) -> list[str]:
+    return [tree_digest(path) if path.exists() else "none" for path in paths]
 
 
 def with_distances(problem: Problem, settings: SampleParams) -> Problem:

@@ -3,6 +3,7 @@
 A version keeps the means that it was made with, so that whatever is compared with it is seen in its own space.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,28 @@ def vectors_file(folder: Path, role: str, language: str) -> Path:
 def read_vectors(folder: Path, role: str, language: str, means: Means) -> NDArray[np.float32]:
     """Read vectors float32 (n, d), without the language's mean."""
     return centred(read_array(vectors_file(folder, role, language)), means, language)
+
+
+def read_pool_vectors(
+    folder: Path, languages: Sequence[str], means: Means
+) -> tuple[NDArray[np.float32], NDArray[np.str_]]:
+    """Read the auxiliary vectors of languages, at least one, into one array: all of them are in memory only once.
+
+    Returns
+    -------
+    float32 (n, d)
+        Without the languages' means.
+    str (n,)
+        The language of each row.
+    """
+    files = [read_array(vectors_file(folder, "auxiliary", name), mapped=True) for name in languages]
+    rows, columns = [len(file) for file in files], files[0].shape[1]
+    del files  # pages that stay mapped would count as memory
+    joined, start = np.empty((sum(rows), columns), np.float32), 0
+    for name, count in zip(languages, rows, strict=True):
+        joined[start : start + count] = read_vectors(folder, "auxiliary", name, means)
+        start += count
+    return joined, np.repeat(languages, rows)
 
 
 def write_means(folder: Path, means: Means) -> None:

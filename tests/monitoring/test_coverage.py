@@ -4,15 +4,26 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from compass_ops.cli.main import main
 from compass_ops.errors import CompassError
-from compass_ops.monitoring.coverage import coverage_page, headline, plan_text, read_plan, write_coverage_pages
+from compass_ops.monitoring.coverage import (
+    coverage_page,
+    headline,
+    plan_text,
+    read_plan,
+    sets_quotas,
+    write_coverage_pages,
+)
+from compass_ops.selection.sample import strategy
+from compass_ops.selection_sections import StrategyName
 from compass_ops.storage import write_json
+from tests.selection.problems import random_problem, settings
 
 HOSTILE = """<script>alert(1)</script>"><img src="http://evil.example/x">"""
 
@@ -91,6 +102,52 @@ def test_the_terminal_shows_the_same_without_what_is_quiet() -> None:
     assert lines[-1] == "1 more clusters are neither asked nor held nor drawn from."
 
 
+def test_the_terminal_shows_three_examples_each_shortened() -> None:
+    examples = ["sarafu ya Kenya?", "a" * 39 + "bc", "third?"]
+    clusters = [cluster(0, 0.75, 0.0, 0.6, 10, examples=examples), cluster(1, 0.0, 0.5, 0.4, 0)]
+    lines = plan_text(PLAN | {"clusters": clusters}).splitlines()
+    place = next(i for i, line in enumerate(lines) if line.startswith("0 "))
+    assert lines[place + 1] == f"    asked there: sarafu ya Kenya? | {'a' * 39}… | third?"
+    assert lines[place + 3] == "    nobody asks there; the pool has: a pool prompt", (
+        "those are no prompts of the language"
+    )
+
+
+def test_texts_cannot_move_what_the_terminal_shows() -> None:
+    """ESC and its one-byte form, a return, a line separator, half a surrogate pair, a turn; joiners stay."""
+    evil = "a\x1b[2Jb\rc\x9b1md\u2028e\ud800f\u202eg\u200ch"
+    clusters = [cluster(0, 1.0, 0.0, 0.6, 10, examples=[evil])]
+    text = plan_text(PLAN | {"clusters": clusters, "notes": [f"{evil}\nsw: forged"]})
+    shown = "a [2Jb c 1md e fg\u200ch"
+    assert f"    asked there: {shown}" in text.splitlines()
+    assert f"Note: {shown} sw: forged" in text.splitlines()
+    assert not set("\x1b\r\x9b\u2028\ud800\u202e") & set(text)
+
+
+@pytest.mark.parametrize("name", get_args(StrategyName))
+def test_the_strategies_that_set_no_quotas_are_known(name: str) -> None:
+    choice = strategy(settings(name))(random_problem(1), np.random.default_rng(0))
+    assert sets_quotas(name) == (choice.quota is not None)
+
+
+def test_a_strategy_without_quotas_shows_none() -> None:
+    plan = PLAN | {"strategy": "random"}
+    [row] = [line.split() for line in plan_text(plan).splitlines() if line.startswith("1  ")]
+    assert row[5:8] == ["-", "90", "10"]
+    assert "Supply and chosen are in rows. Strategy random sets no quotas." in plan_text(plan).splitlines()
+    page = coverage_page(plan)
+    assert "Strategy random sets no quotas." in page
+    cells = page.split('<th scope="row">1</th>')[1].split("</tr>")[0]
+    assert re.findall(r'number">([\d-]+)<', cells) == ["-", "90", "10"]
+
+
+def test_tokens_are_not_called_rows() -> None:
+    words = "Quota, supply and chosen are in tokens; languages drawn are in rows."
+    assert words in plan_text(PLAN | {"unit": "tokens"}).splitlines()
+    assert words in coverage_page(PLAN | {"unit": "tokens"})
+    assert "Quota, supply and chosen are in rows." in coverage_page(PLAN)
+
+
 def project(tmp_path: Path) -> Path:
     write_json(tmp_path / "build" / "sample" / "sw" / "plan.json", PLAN)
     (tmp_path / "params.yaml").write_text("project: {}\n", "utf-8")
@@ -110,6 +167,18 @@ def test_a_language_without_a_plan_is_told_which_there_are(tmp_path: Path) -> No
         read_plan(project(tmp_path), "zu")
     with pytest.raises(CompassError, match="Run `dvc repro` to make one"):
         read_plan(tmp_path / "elsewhere", "zu")
+
+
+def test_a_language_that_failed_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reason = "has no target prompts.\x1b[2J Map rows to role target."
+    receipt = {"language": "zu", "status": "failed", "stage": "sample", "reason": reason}
+    write_json(project(tmp_path) / "build" / "sample" / "zu" / "receipt.json", receipt)
+    with pytest.raises(CompassError, match=r"^zu: has no plan, as the last run could not choose for it: has no target"):
+        read_plan(tmp_path, "zu")
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(main, ["plan", "zu"])
+    assert told.exit_code == 1
+    assert "has no target prompts. [2J Map rows to role target." in told.output
 
 
 def test_the_command_prints_text_or_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

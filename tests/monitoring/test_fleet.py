@@ -172,3 +172,15 @@ def test_the_browser_sees_what_must_not_happen(tmp_path: Path) -> None:
     page = opened(path, tmp_path)
     assert any("boom" in line for line in page.console)
     assert page.asked == ("http://evil.example/x.png",)
+
+
+def test_a_plan_without_quotas_says_so_and_no_unit_is_named_that_may_be_another() -> None:
+    with_quotas = fleet_page([SHIFTED], "demo")
+    assert "the strategy sets no quotas" not in with_quotas
+    plan = tuple(replace(cluster, quota=None) for cluster in PLAN)
+    without = fleet_page([replace(SHIFTED, plan=plan)], "demo")
+    assert "the strategy sets no quotas" in without
+    assert without.count("<td>-</td>") == without.count(" of 300</b>") > 0
+    for page in (with_quotas, without):
+        assert "what was chosen, of what the pool has there, in the budget's unit" in page
+        assert "rows chosen" not in page

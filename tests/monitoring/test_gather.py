@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from compass_ops.monitoring.gather import failures, fleet_rows
-from compass_ops.storage import write_json
+from compass_ops.storage import read_json, write_json
 
 STAGES = ("sample", "train", "evaluate", "admit", "register", "drift", "update", "gate", "promote")
 SEEN: dict[str, Any] = {
@@ -42,7 +42,7 @@ def build(tmp_path: Path) -> Path:
         tmp_path / "evaluate" / "metrics.json",
         {"sw": models},
     )
-    write_json(tmp_path / "sample" / "sw" / "plan.json", {"clusters": [cluster]})
+    write_json(tmp_path / "sample" / "sw" / "plan.json", {"strategy": "compass", "clusters": [cluster]})
     write_json(tmp_path / "drift" / "summary.json", {"sw": SEEN})
     write_json(tmp_path / "admit" / "sw.json", _record("first", "already judged"))
     write_json(tmp_path / "gate" / "sw.json", _record("second", "promote"))
@@ -130,3 +130,10 @@ def test_the_page_needs_no_evidently() -> None:
     )
     told = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, cwd=Path.cwd())
     assert told.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("strategy", "quota"), [("compass_plus", 10), ("random", None)])
+def test_a_quota_is_shown_where_the_strategy_sets_one(build: Path, strategy: str, quota: int | None) -> None:
+    file = build / "sample" / "sw" / "plan.json"
+    write_json(file, read_json(file) | {"strategy": strategy})
+    assert [cluster.quota for cluster in _rows(build)["sw"].plan] == [quota]

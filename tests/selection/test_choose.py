@@ -1,5 +1,8 @@
 """A subset carries the reason of every row, and the plan says in figures what was done."""
 
+import tracemalloc
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 
@@ -72,6 +75,18 @@ def test_examples_are_the_prompts_nearest_to_the_centre_of_their_cluster() -> No
     assert first["examples"] == [f"sw {row}?" for row in order]
     assert second["examples"] == ["sw 3?"]
     assert sorted(second["pool_examples"]) == ["id 2?", "tr 1?", "tr 2?"]
+
+
+def test_the_plan_copies_a_clusters_vectors_once() -> None:
+    clusters, wide = [0] * 2000, np.random.default_rng(0).random((2000, 128), np.float32)
+    there, target = pool_of(rows("id", clusters), wide, np.ones(2000, np.int64)), items([0, 1], dimension=128)
+    whole = replace(problem(5), pool=there, target=target)
+    _, plan = choose(settings("random"), whole, rows("id", clusters).table, np.random.default_rng(0))
+    tracemalloc.start()
+    plan_record(settings("random"), whole, plan)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.5 * wide.nbytes
 
 
 def test_own_rows_get_their_reason() -> None:

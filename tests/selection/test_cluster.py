@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from compass_ops.errors import ModelError, ParamsError
 from compass_ops.selection import cluster
-from compass_ops.selection.cluster import assign, fit_centroids, health
+from compass_ops.selection.cluster import Health, assign, fit_centroids, health
 from compass_ops.selection_sections import HdbscanParams, KMeansParams
 
 
@@ -22,6 +22,28 @@ def blobs(rows: int, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int
     labels = rng.integers(0, 3, rows)
     vectors = np.eye(8)[labels] + 0.05 * rng.standard_normal((rows, 8))
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32), labels
+
+
+def judged(
+    vectors: NDArray[np.float32],
+    centroids: NDArray[np.float32],
+    languages: NDArray[np.str_],
+    *,
+    fit_rows: int = 1000,
+    centred: bool = False,
+) -> Health:
+    return health(vectors, centroids, languages, np.random.default_rng(0), fit_rows=fit_rows, centred=centred)
+
+
+def directions(labels: NDArray[np.int64], columns: int) -> NDArray[np.float32]:
+    """A unit vector a label, with a little noise: where labels are clusters, those are found."""
+    rng = np.random.default_rng(1)
+    centres = unit(rng.standard_normal((int(labels.max()) + 1, columns)))
+    return unit(centres[labels] + 0.01 * rng.standard_normal((len(labels), columns)))
+
+
+def unit(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
 
 
 def test_centroids_are_unit_and_find_the_blobs() -> None:
@@ -99,18 +121,67 @@ def test_same_stream_same_centroids() -> None:
 def test_health_tells_topics_from_languages() -> None:
     vectors, labels = blobs(300)
     centroids = np.eye(3, 8, dtype=np.float32)
-    by_topic = health(vectors, centroids, np.array(["sw", "id"] * 150), np.random.default_rng(0))
-    by_language = health(vectors, centroids, np.array(["sw", "id", "tr"])[labels], np.random.default_rng(0))
+    by_topic = judged(vectors, centroids, np.array(["sw", "id"] * 150))
+    by_language = judged(vectors, centroids, np.array(["sw", "id", "tr"])[labels])
     assert by_topic.silhouette > 0.8
     assert by_topic.density_validity > 0.5
     assert by_topic.stability == pytest.approx(1.0)
-    assert by_topic.language_information < 0.05
-    assert by_language.language_information == pytest.approx(1.0)
+    assert by_topic.language_ami == pytest.approx(0.0, abs=0.02)
+    assert by_language.language_ami == pytest.approx(1.0)
     assert by_topic.smallest + by_topic.largest <= 300
     assert by_topic.warnings == ()
     assert [sentence.split(":")[0] for sentence in by_language.warnings] == [
-        "Clusters follow languages (normalised mutual information 1.00)"
+        "Clusters follow languages (adjusted mutual information 1.00)"
     ]
+
+
+def test_many_clusters_and_languages_share_nothing_by_chance() -> None:
+    """Without a correction for chance 100 clusters and 200 languages share .31."""
+    rng = np.random.default_rng(0)
+    topics, languages = rng.integers(0, 100, 5000), rng.integers(0, 200, 5000).astype(str)
+    vectors = directions(topics, 16)
+    found = judged(vectors, np.stack([vectors[topics == one].mean(axis=0) for one in range(100)]), languages)
+    assert found.language_ami == pytest.approx(0.0, abs=0.01)
+    assert [warning for warning in found.warnings if "languages" in warning] == []
+
+
+@pytest.mark.parametrize(("languages", "clusters"), [(2, 100), (40, 40), (200, 100)])
+def test_clusters_that_are_of_one_language_each_are_told(languages: int, clusters: int) -> None:
+    """Whether a language has many clusters, one, or shares one with another language."""
+    rng = np.random.default_rng(0)
+    parts = rng.integers(0, max(languages, clusters), 3000)
+    tags, topics = parts * languages // max(languages, clusters), parts * clusters // max(languages, clusters)
+    vectors = directions(topics, 16)
+    centroids = np.stack([vectors[topics == one].mean(axis=0) for one in range(clusters)])
+    found = judged(vectors, centroids, tags.astype(str))
+    assert found.language_ami == pytest.approx(1.0)
+    [told] = [warning for warning in found.warnings if "follow languages" in warning]
+    assert told.endswith("Set embed.centred: true, or use an embedder that knows these languages.")
+    [told] = [
+        warning
+        for warning in judged(vectors, centroids, tags.astype(str), centred=True).warnings
+        if "follow languages" in warning
+    ]
+    assert told.endswith("not of topics. Use an embedder that knows these languages.")
+
+
+@pytest.mark.parametrize("clusters", [1, 3])
+def test_one_language_tells_nothing(clusters: int) -> None:
+    vectors, _ = blobs(60)
+    assert judged(vectors, np.eye(clusters, 8, dtype=np.float32), np.array(["sw"] * 60)).language_ami == 0.0
+
+
+def test_stability_is_that_of_as_many_rows_as_are_fitted_on() -> None:
+    """Overlapping topics: a few rows make other clusters each time, many rows the same ones."""
+    rng = np.random.default_rng(0)
+    vectors = unit(0.7 * np.eye(16)[rng.integers(0, 8, 8000)] + 0.4 * rng.standard_normal((8000, 16)))
+    centroids = fit_centroids(vectors, k_means(8, 8000), np.random.default_rng(0))
+    languages = np.array(["sw", "id"] * 4000)
+    few, many = (judged(vectors, centroids, languages, fit_rows=rows) for rows in (60, 8000))
+    assert few.stability < 0.3
+    assert many.stability > 0.6
+    [told] = [warning for warning in few.warnings if "Clusters change" in warning]
+    assert told.endswith("Ask for fewer clusters, or raise cluster.fit_rows.")
 
 
 def test_bad_clusterings_are_told_in_words() -> None:
@@ -118,15 +189,16 @@ def test_bad_clusterings_are_told_in_words() -> None:
     noise[:, 0] = 3.0  # all look the same way
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
     centroids = np.concatenate([np.eye(1, 8), -np.eye(8)]).astype(np.float32)
-    found = health(noise, centroids, np.array(["sw", "id"] * 200), np.random.default_rng(0))
+    found = judged(noise, centroids, np.array(["sw", "id"] * 200))
     empty, changing, mixed, one = found.warnings
     assert empty.endswith("of 9 clusters hold no row of the pool: nothing can be drawn there.")
     assert changing.startswith("Clusters change with the rows they are fitted on (adjusted Rand index 0.")
+    assert changing.endswith("Ask for fewer clusters, or add auxiliary data."), "all rows are fitted on already"
     assert mixed.startswith("Rows are no nearer to their own cluster than to others (silhouette -0.")
     assert re.match(r"One cluster holds \d\d% of the pool: the plan says little", one)
 
 
 def test_one_cluster_of_identical_rows_is_judged_without_dividing_by_nothing() -> None:
     same = np.tile(np.eye(1, 8, dtype=np.float32), (30, 1))
-    found = health(same, same[:1], np.array(["sw"] * 30), np.random.default_rng(0))
+    found = judged(same, same[:1], np.array(["sw"] * 30))
     assert (found.silhouette, found.density_validity) == (0.0, 0.0)

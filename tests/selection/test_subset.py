@@ -1,5 +1,6 @@
 """From the files of earlier stages to a subset and its plan; what a choice's digest depends on."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,15 @@ def test_the_digest_follows_what_the_choice_depends_on(files: SelectionFiles, tm
     assert files.digest("sw", settings()) == digest, "another language's own data"
     store(tmp_path, "own", "sw", [0] * 5)
     assert files.digest("sw", settings()) != digest
+
+
+def test_what_all_languages_choose_from_is_digested_once(files: SelectionFiles) -> None:
+    again = SelectionFiles(files.records, files.vectors, files.clusters)
+    assert again.digest("sw", settings()) != files.digest("tr", settings())
+    expected = files.digest("sw", settings())
+    shutil.rmtree(files.records / "auxiliary")
+    assert files.digest("sw", settings()) == again.digest("sw", settings()) == expected
+    assert SelectionFiles(files.records, files.vectors, files.clusters).digest("sw", settings()) != expected
 
 
 def test_a_language_that_ingest_left_out_says_why(files: SelectionFiles) -> None:

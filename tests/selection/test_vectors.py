@@ -1,11 +1,12 @@
 """Vectors and means as the stage embed leaves them."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from compass_ops.selection.vectors import read_means, read_vectors, vectors_file, write_means
+from compass_ops.selection.vectors import read_means, read_pool_vectors, read_vectors, vectors_file, write_means
 from compass_ops.storage import write_array
 
 
@@ -34,3 +35,19 @@ def test_vectors_are_read_without_their_languages_mean(tmp_path: Path) -> None:
     assert read_vectors(tmp_path, "own", "sw", means)[0] == pytest.approx([0, 1])
     write_array(vectors_file(tmp_path, "own", "zu"), np.array([[0.6, 0.8]], np.float32))
     assert read_vectors(tmp_path, "own", "zu", means)[0] == pytest.approx([1, 0])
+
+
+@pytest.mark.parametrize("freed", [True, False])
+def test_the_pool_is_all_languages_one_below_the_other_and_held_once(tmp_path: Path, freed: bool) -> None:
+    rng, names = np.random.default_rng(0), [f"l{n:02}" for n in range(20)]
+    for place, name in enumerate(names):
+        write_array(vectors_file(tmp_path, "auxiliary", name), rng.random((400 + place, 64), np.float32))
+    means = {"l03": np.ones(64, np.float32), "": np.full(64, 0.5, np.float32)} if freed else {}
+    tracemalloc.start()
+    vectors, languages = read_pool_vectors(tmp_path, names, means)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    parts = [read_vectors(tmp_path, "auxiliary", name, means) for name in names]
+    assert vectors.tobytes() == np.concatenate(parts).tobytes()
+    assert languages.tolist() == [name for name, part in zip(names, parts, strict=True) for _ in part]
+    assert peak < 1.4 * vectors.nbytes, "two languages' more is a tenth, and names are a few bytes a row"
