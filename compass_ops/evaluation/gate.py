@@ -165,24 +165,21 @@ def judge(
     Raises
     ------
     ValueError
-        If the histograms differ in length or an item's cluster lies outside them.
+        If the histograms differ in length or do not cover an item's cluster.
     """
     _require_cover(items.clusters, len(old_counts), len(new_counts))
-    obstacles = _obstacles(items, {"old": old_counts, "new": new_counts}, limits)
-    if obstacles:
+    if obstacles := _obstacles(items, {"old": old_counts, "new": new_counts}, limits):
         return Judgement("cannot judge", tuple(obstacles))
     old, new = (histogram_weights(items.clusters, counts) for counts in (old_counts, new_counts))
-    tests = [_superior(items, new, limits)]
-    if against == "production":
-        tests.insert(0, _accuracy_test(NOT_WORSE, items, old, limits, margin=limits.margin)[0])
-    tests.append(_guard_accuracy(ALL_ALIKE, items, np.ones(len(items.clusters)), limits))
+    tests = [_accuracy_test(NOT_WORSE, items, old, limits, margin=limits.margin)[0]] if against == "production" else []
+    tests += [_superior(items, new, limits), _guard_accuracy(ALL_ALIKE, items, np.ones(len(old)), limits)]
     if learned_counts is not None and learned_counts[items.clusters].any():
         tests.append(_guard_accuracy(LEARNED, items, histogram_weights(items.clusters, learned_counts), limits))
     tests.append(_guard_gold_margin(items, new, limits))
     reasons = [_sentence(test, limits) for test in tests]
-    verdict: Verdict = "promote" if all(test.passed for test in tests) else "refuse"
     if against == "base":
         reasons.insert(0, "The base was beaten." if tests[0].passed else "The base was not beaten.")
+    verdict: Verdict = "promote" if all(test.passed for test in tests) else "refuse"
     return Judgement(verdict, tuple(reasons + _remarks(items, new_counts)), tuple(tests))
 
 
