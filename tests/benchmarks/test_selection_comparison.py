@@ -229,6 +229,9 @@ def test_the_default_is_what_won_on_dev_at_the_budget() -> None:
         assert comparison.compass_plus == road.sample.compass_plus
         rivals = {name: entry["mean_accuracy"] for name, entry in entries.items() if not name.startswith(ABLATION)}
         assert max(rivals.keys() - {"all"}, key=lambda name: rivals[name]) == OWN
+        variants = {name: entry["compass_plus_vs"] for name, entry in entries.items() if name.startswith(ABLATION)}
+        better = [name for name, beside in variants.items() if beside["diff"] < 0 and beside["p"] < 0.05]
+        assert not better, f"{dataset}: these variants beat the default on dev, so that one of them should be it"
 
 
 def test_parts_have_no_gate_half_of_their_own() -> None:
