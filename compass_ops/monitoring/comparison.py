@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from compass_ops.errors import DataFault
 from compass_ops.monitoring.drift import Compared, DriftSettings, Histograms, is_enough, moved_clusters
 from compass_ops.monitoring.evidence import Evidence, described
-from compass_ops.monitoring.measures import Sample, fit_lens, measure
+from compass_ops.monitoring.measures import Sample, comparable, fit_lens, measure
 from compass_ops.monitoring.verdict import Judged
 from compass_ops.monitoring.windows import Embedding, Window, read_window
 from compass_ops.seeding import generator
@@ -168,13 +168,18 @@ def _compared(
     reference, window = samples
     (folder, centroids), (watched, adopted) = fitted, how
     settings, seed, name = watched.drift, watched.seed, judged.language
-    sessions = len(np.unique(window.blocks)), len(np.unique(reference.blocks))
-    if adopted or not is_enough((len(window.blocks), len(reference.blocks)), sessions, settings):
+    sessions = window.sessions, reference.sessions
+    if adopted:
         return Compared(histograms, sessions, None)
+    if settings.correction != "fixed":  # which permutes nothing
+        reference, window = comparable(*samples, generator(seed, "drift", "sessions", name, judged.window))
+    rows = len(window.blocks), len(reference.blocks)
+    if not is_enough(rows, sessions, settings):
+        return Compared(histograms, sessions, None, rows)
     shape = settings.random_features, settings.novelty_quantile
     lens = fit_lens(centroids, read_array(folder / "fitting.npy"), shape, generator(seed, "drift", "lens", name))
     rng = generator(seed, "drift", name, judged.window)
-    return Compared(histograms, sessions, measure(reference, window, lens, settings.permutations, rng))
+    return Compared(histograms, sessions, measure(reference, window, lens, settings.permutations, rng), rows)
 
 
 def _scripts(table: pa.Table) -> NDArray[np.str_]:

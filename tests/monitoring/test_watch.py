@@ -331,7 +331,41 @@ def test_a_few_long_sessions_are_insufficient(project: Project) -> None:
     project.window("0001", sessions=[f"s{row // 25}" for row in range(100)], sw=SHIFTED)
     row = project.run()["sw"]
     assert row["verdict"] == "insufficient data"
-    assert "the window has 4 sessions, 20 are needed" in str(row["sentence"])
+    assert "the window has 4 rows, 50 are needed. One prompt per session was compared, 4 of" in str(row["sentence"])
+
+
+def test_of_sessions_against_a_reference_without_one_prompt_each_is_compared(project: Project) -> None:
+    project.version("sw")
+    project.window("0001", sessions=[f"s{row // 2}" for row in range(120)], sw=[84, 12, 12, 12])
+    row = project.run()["sw"]
+    assert (row["verdict"], row["n_window"], row["n_reference"]) == ("drift", 60, 400)
+    told = "One prompt per session was compared, 60 of the window's 120, because the reference has no sessions."
+    assert str(row["sentence"]).endswith(told)
+    folder = project.root / "drift" / "sw"
+    assert told in (folder / "report.html").read_text("utf-8")
+    assert read_verdict(folder / "verdict.json").n_window == 60
+    assert np.bincount(read_array(folder / "clusters.npy")).tolist() == [84, 12, 12, 12], "what is shown is all rows"
+    assert "from 25.0% to 70.0%" in str(row["sentence"])
+    more = project.run(replace(SETTINGS, drift=replace(DRIFT, minimum_window=61)))["sw"]
+    assert (more["verdict"], more["n_window"]) == ("insufficient data", 60)
+    assert "the window has 60 rows, 61 are needed. One prompt per session was compared" in str(more["sentence"])
+    fixed = project.run(replace(SETTINGS, drift=replace(DRIFT, correction="fixed")))["sw"]
+    assert (fixed["n_window"], "per session" in str(fixed["sentence"])) == (120, False)
+
+
+def test_of_a_reference_with_sessions_one_prompt_each_is_compared(project: Project) -> None:
+    folder = project.version("sw")
+    project.window("0001", sw=SHIFTED)
+    rows = read_table(folder / "reference" / "rows.parquet")
+    numbers = pa.array([row // 4 for row in range(rows.num_rows)], pa.int64())
+    write_table(folder / "reference" / "rows.parquet", rows.set_column(4, "session", numbers))
+    row = project.run()["sw"]
+    assert (row["verdict"], row["n_window"], row["n_reference"]) == ("drift", 100, 100)
+    assert "100 of the reference's 400, because the window has no sessions" in str(row["sentence"])
+    project.window("0001", sessions=[f"s{row // 2}" for row in range(100)], sw=SHIFTED)
+    row = project.run()["sw"]
+    assert (row["n_window"], row["n_reference"]) == (100, 400)
+    assert "per session" not in str(row["sentence"])
 
 
 def test_a_window_without_text_is_judged_alike_and_shows_none(project: Project) -> None:
