@@ -76,7 +76,8 @@ def watch(inputs: Mapping[str, Path], embedding: Embedding, prober: Prober, sett
         else:
             summary[language] = found
     verdicts = _verdicts(seen, settings.drift)
-    responses = prober.responses({language: newest for language, (newest, *_) in seen.items()}, verdicts)
+    newest = {language: first for language, (first, *_) in seen.items()}
+    responses = prober.responses(newest, verdicts, embedding)
     verdicts = {language: with_response(verdict, responses[language]) for language, verdict in verdicts.items()}
     with fresh_folder(out) as aside:
         for language, verdict in verdicts.items():
@@ -113,7 +114,7 @@ def _see(
     if not files:
         return _row(NO_TRAFFIC, "There is no window of this language yet.") | {"version": production["version"]}
     version = Production(language, folder, entry, read_json(folder / "manifest.json"))
-    return see(version, files[: how[1].drift.persistence], *how)
+    return see(version, files, *how)
 
 
 def _verdicts(seen: Mapping[str, Sequence[Seen]], settings: DriftSettings) -> dict[str, Verdict]:

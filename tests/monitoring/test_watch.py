@@ -58,12 +58,16 @@ EMBEDDING = Embedding("e" * 64, "", _embed)
 
 
 class KnownLosses(Scorer):
-    """A scorer that knows the loss of an answer, in nats per byte, by its prompt's cluster; wrong choices lose 9."""
+    """A scorer that knows the loss of an answer, in nats per byte, by its prompt's cluster; wrong choices lose 9.
 
-    def __init__(self, root: Path, losses: Sequence[float], corrected: float | None = None) -> None:
+    ``answers``: losses of users' own answers, wherever they are asked.
+    """
+
+    def __init__(self, root: Path, losses: Sequence[float], answers: Mapping[str, float]) -> None:
         base = ModelEntry("base", None, "base", BASE)
-        super().__init__(base, root, ScoreSettings(" ", 64, 512), root / "memo" / f"{losses} {corrected}")
-        self.losses, self.corrected = losses, corrected
+        memo = root / "memo" / f"{losses} {sorted(answers.items())}"
+        super().__init__(base, root, ScoreSettings(" ", 64, 512), memo)
+        self.losses, self.answers = losses, answers
 
     def _computed(
         self, prompts: list[str], choices: list[list[str]], version: Version | None
@@ -74,9 +78,7 @@ class KnownLosses(Scorer):
         ]
 
     def _loss(self, prompt: str, answer: str) -> float:
-        if answer == "corrected" and self.corrected is not None:
-            return self.corrected
-        return self.losses[int(prompt[0])]
+        return self.answers.get(answer, self.losses[int(prompt[0])])
 
 
 class Project:
@@ -150,11 +152,11 @@ class Project:
         embedding: Embedding = EMBEDDING,
         harm: HarmSettings = HARM,
         losses: Sequence[float] = (1.0,) * CLUSTERS,
-        corrected: float | None = None,
+        answers: Mapping[str, float] = MappingProxyType({}),
     ) -> dict[str, dict[str, Any]]:
         write_json(self.inputs["windows"] / "windows.json", self.names)
         write_json(self.inputs["registry"], {"schema": 1, "languages": self.registry})
-        prober = Prober(KnownLosses(self.root, losses, corrected), self.root / "ingest", self.root / "embed", harm)
+        prober = Prober(KnownLosses(self.root, losses, answers), self.root / "ingest", self.root / "embed", harm)
         watch(self.inputs, embedding, prober, settings, self.root / "drift")
         summary: dict[str, dict[str, Any]] = read_json(self.root / "drift" / "summary.json")
         return summary
