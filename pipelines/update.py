@@ -14,7 +14,7 @@ from pipelines._stage import MEMO, path_option, stage
 if TYPE_CHECKING:
     from compass_ops.monitoring.update import Updater
 
-FORMAT = 6
+FORMAT = 7
 
 
 @stage

@@ -10,9 +10,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from compass_ops.errors import DataFault
+from compass_ops.monitoring.adoption import Named, is_among, window_name_of
 from compass_ops.monitoring.drift import Compared, DriftSettings, Histograms, is_enough, moved_clusters
 from compass_ops.monitoring.evidence import Evidence, described
-from compass_ops.monitoring.feedback import labelled, with_groups
+from compass_ops.monitoring.labels import labelled, with_groups
 from compass_ops.monitoring.measures import Sample, comparable, fit_lens, measure
 from compass_ops.monitoring.verdict import Judged
 from compass_ops.monitoring.windows import Embedding, read_window
@@ -79,13 +80,19 @@ class Production:
         """The version's name in the registry."""
         return str(self.entry["production"]["version"])
 
-    def has_adopted(self, window: str) -> bool:
-        """Tell whether this version, or one before it, was made for a window."""
-        return window == self.manifest["window"] or window in self.entry.get("adopted", [])
+    @property
+    def _made_for(self) -> Named:
+        return self.manifest["window"], self.manifest.get("window_digest")
+
+    def has_adopted(self, window: Path) -> bool:
+        """Tell whether this version, or one before it, was made for a window, given by its file."""
+        rows = self.entry.get("adopted_rows", {})
+        former = ((name, digest) for name in self.entry.get("adopted", []) for digest in rows.get(name, [None]))
+        return is_among(window, [self._made_for, *former])
 
     def since(self, files: Sequence[Path]) -> Sequence[Path]:
         """Return of windows' files, newest first, those after the one that the version was made for."""
-        made = next((place for place, file in enumerate(files) if _name(file) == self.manifest["window"]), None)
+        made = next((place for place, file in enumerate(files) if is_among(file, [self._made_for])), None)
         return files[:made]
 
 
@@ -152,7 +159,7 @@ def _seen(production: Production, files: Sequence[Path], embedding: Embedding, w
     clusters = [assign(sample.vectors, centroids) for sample in samples]
     counts = [np.bincount(own, minlength=len(centroids)).astype(np.int64) for own in clusters]
     histograms = Histograms(counts[0], counts[1])
-    adopted = production.has_adopted(window.name)
+    adopted = production.has_adopted(files[0])
     judged = Judged(
         language=language,
         window=window.name,
@@ -173,13 +180,9 @@ def _seen(production: Production, files: Sequence[Path], embedding: Embedding, w
     evidence = Evidence(histograms, moved, examples, described(rows, window.table))
     feedback = with_groups(labelled(window.table.append_column("cluster", pa.array(clusters[1]))))
     after = production.since(files)
-    since = None if len(after) == len(files) else int(window.name) - int(_name(files[len(after)]))
+    since = None if len(after) == len(files) else int(window.name) - int(window_name_of(files[len(after)]))
     earlier = tuple(reversed(after[1:]))
     return Seen(judged, production.folder, compared, evidence, clusters[1], feedback, earlier, since, adopted)
-
-
-def _name(file: Path) -> str:
-    return file.parent.name
 
 
 def _compared(

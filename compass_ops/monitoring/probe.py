@@ -14,8 +14,8 @@ from compass_ops.evaluation.metrics import FloatArray, group_numbers
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
 from compass_ops.monitoring.action import NONE, NOTHING, Response, respond
 from compass_ops.monitoring.comparison import Seen
-from compass_ops.monitoring.feedback import earlier_feedback
 from compass_ops.monitoring.harm import Harm, HarmSettings, Losses, lack, measure_harm
+from compass_ops.monitoring.labels import earlier_feedback
 from compass_ops.monitoring.verdict import Verdict
 from compass_ops.monitoring.windows import Embedding
 from compass_ops.selection.centring import centred

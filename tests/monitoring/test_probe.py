@@ -185,6 +185,14 @@ def test_no_candidate_within_the_cool_down(project: Project) -> None:
     assert project.run(losses=WORSE_IN_THE_FIRST, harm=replace(HARM, cool_down=1))["sw"]["action"] == CANDIDATE
 
 
+def test_a_version_made_for_a_window_that_is_not_there_holds_nothing_back(project: Project) -> None:
+    """The log was cut anew, and its windows have not got as far as the name of the one that led to Production."""
+    project.version("sw", window="0004")
+    for name in ("0001", "0002"):
+        project.window(name, sw=SHIFTED)
+    assert project.run(losses=WORSE_IN_THE_FIRST)["sw"]["action"] == CANDIDATE
+
+
 def test_the_verdict_file_holds_the_harm_and_the_action(project: Project) -> None:
     project.window("0001", sw=SHIFTED)
     row = project.run(losses=WORSE_IN_THE_FIRST)["sw"]
