@@ -13,6 +13,7 @@ from pipelines._stage import MEMO, path_option, stage
 @path_option("--windows")
 @path_option("--production")
 @path_option("--registry")
+@path_option("--alarms")
 @path_option("--records")
 @path_option("--vectors")
 @path_option("--base")

@@ -45,7 +45,8 @@ def respond(verdict: str, harm: Harm | str, settings: HarmSettings, windows_sinc
     harm : Harm or str
         Or why there is none.
     windows_since : int or None
-        Windows from the one that Production was made for to the judged one; None if it was made for none.
+        Windows from the one that Production was made for to the judged one; None if it was made for none,
+        or for one that is not there any more.
     """
     measured, told = (
         (harm, harm_sentence(harm)) if isinstance(harm, Harm) else (None, f"Harm was not measured: {harm}.")

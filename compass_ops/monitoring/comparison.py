@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from compass_ops.errors import DataFault
+from compass_ops.monitoring.adoption import Named, is_among, window_name_of
 from compass_ops.monitoring.drift import Compared, DriftSettings, Histograms, is_enough, moved_clusters
 from compass_ops.monitoring.evidence import Evidence, described
-from compass_ops.monitoring.measures import Sample, fit_lens, measure
+from compass_ops.monitoring.labels import labelled, with_groups
+from compass_ops.monitoring.measures import Sample, comparable, fit_lens, measure
 from compass_ops.monitoring.verdict import Judged
-from compass_ops.monitoring.windows import Embedding, Window, read_window
+from compass_ops.monitoring.windows import Embedding, read_window
 from compass_ops.seeding import generator
 from compass_ops.selection.centring import centred
 from compass_ops.selection.cluster import assign
@@ -37,10 +38,21 @@ class Watched:
 
 @dataclass(frozen=True)
 class Seen:
-    """One language's window beside the reference; ``adopted``: Production was updated for it.
+    """One language's window beside the reference.
 
-    ``clusters``, int32 (n,), are the window's under Production's centroids. ``feedback`` are its labelled rows:
-    ``prompt``, ``completion``, ``cluster`` and ``group``, equal for rows of one session.
+    Attributes
+    ----------
+    clusters : int32 (n,)
+        The window's, under Production's centroids.
+    feedback : pyarrow.Table
+        Its labelled rows: ``prompt``, ``completion``, ``session``, ``cluster`` and ``group``, equal for rows of one
+        session.
+    earlier : tuple of Path
+        Files of the windows before it that came after the one that Production was made for, oldest first.
+    since : int or None
+        Windows from the one that Production was made for to this one; None if it was made for none of those there are.
+    adopted : bool
+        Whether a version was updated for it.
     """
 
     judged: Judged
@@ -49,6 +61,8 @@ class Seen:
     evidence: Evidence
     clusters: NDArray[np.int32]
     feedback: pa.Table
+    earlier: tuple[Path, ...]
+    since: int | None
     adopted: bool
 
 
@@ -66,13 +80,29 @@ class Production:
         """The version's name in the registry."""
         return str(self.entry["production"]["version"])
 
-    def has_adopted(self, window: str) -> bool:
-        """Tell whether the version was made for a window."""
-        return window == self.manifest["window"] or window in self.entry.get("adopted", [])
+    @property
+    def _made_for(self) -> Named:
+        return self.manifest["window"], self.manifest.get("window_digest")
+
+    def has_adopted(self, window: Path) -> bool:
+        """Tell whether this version, or one before it, was made for a window, given by its file."""
+        rows = self.entry.get("adopted_rows", {})
+        former = ((name, digest) for name in self.entry.get("adopted", []) for digest in rows.get(name, [None]))
+        return is_among(window, [self._made_for, *former])
+
+    def since(self, files: Sequence[Path]) -> Sequence[Path]:
+        """Return of windows' files, newest first, those after the one that the version was made for."""
+        made = next((place for place, file in enumerate(files) if is_among(file, [self._made_for])), None)
+        return files[:made]
 
 
 def see(production: Production, files: Sequence[Path], embedding: Embedding, watched: Watched) -> list[Seen]:
-    """Compare windows, newest first, with the reference; the first adopted one ends the row.
+    """Compare as many windows as must confirm a shift with the reference; the first adopted one ends the row.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Of all windows of the language, newest first.
 
     Raises
     ------
@@ -104,15 +134,17 @@ def see(production: Production, files: Sequence[Path], embedding: Embedding, wat
             "Promote a version trained by this project.",
         )
     found: list[Seen] = []
-    for file in files:
-        found.append(_seen(production, read_window(language, file, embedding), embedding, watched))
+    for place in range(min(len(files), watched.drift.persistence)):
+        found.append(_seen(production, files[place:], embedding, watched))
         if found[-1].adopted:
             break
     return found
 
 
-def _seen(production: Production, window: Window, embedding: Embedding, watched: Watched) -> Seen:
+def _seen(production: Production, files: Sequence[Path], embedding: Embedding, watched: Watched) -> Seen:
+    """Compare the first of the windows; the others are those before it."""
     language, folder = production.language, production.folder / "reference"
+    window = read_window(language, files[0], embedding)
     centroids, vectors = read_array(folder / "centroids.npy"), read_array(folder / "vectors.npy")
     rows = read_table(folder / "rows.parquet")
     if window.vectors.shape[1] != centroids.shape[1]:
@@ -127,7 +159,7 @@ def _seen(production: Production, window: Window, embedding: Embedding, watched:
     clusters = [assign(sample.vectors, centroids) for sample in samples]
     counts = [np.bincount(own, minlength=len(centroids)).astype(np.int64) for own in clusters]
     histograms = Histograms(counts[0], counts[1])
-    adopted = production.has_adopted(window.name)
+    adopted = production.has_adopted(files[0])
     judged = Judged(
         language=language,
         window=window.name,
@@ -146,15 +178,11 @@ def _seen(production: Production, window: Window, embedding: Embedding, watched:
         for move in moved
     }
     evidence = Evidence(histograms, moved, examples, described(rows, window.table))
-    feedback = _labelled(window, clusters[1])
-    return Seen(judged, production.folder, compared, evidence, clusters[1], feedback, adopted)
-
-
-def _labelled(window: Window, clusters: NDArray[np.int32]) -> pa.Table:
-    """Return the rows that users labelled; none where no text is kept."""
-    columns = {name: window.table[name] for name in ("prompt", "completion")}
-    table = pa.table({**columns, "cluster": clusters, "group": window.sessions()})
-    return table.filter(pc.not_equal(table["completion"], ""))
+    feedback = with_groups(labelled(window.table.append_column("cluster", pa.array(clusters[1]))))
+    after = production.since(files)
+    since = None if len(after) == len(files) else int(window.name) - int(window_name_of(files[len(after)]))
+    earlier = tuple(reversed(after[1:]))
+    return Seen(judged, production.folder, compared, evidence, clusters[1], feedback, earlier, since, adopted)
 
 
 def _compared(
@@ -168,13 +196,18 @@ def _compared(
     reference, window = samples
     (folder, centroids), (watched, adopted) = fitted, how
     settings, seed, name = watched.drift, watched.seed, judged.language
-    sessions = len(np.unique(window.blocks)), len(np.unique(reference.blocks))
-    if adopted or not is_enough((len(window.blocks), len(reference.blocks)), sessions, settings):
+    sessions = window.sessions, reference.sessions
+    if adopted:
         return Compared(histograms, sessions, None)
+    if settings.correction != "fixed":  # which permutes nothing
+        reference, window = comparable(*samples, generator(seed, "drift", "sessions", name, judged.window))
+    rows = len(window.blocks), len(reference.blocks)
+    if not is_enough(rows, sessions, settings):
+        return Compared(histograms, sessions, None, rows)
     shape = settings.random_features, settings.novelty_quantile
     lens = fit_lens(centroids, read_array(folder / "fitting.npy"), shape, generator(seed, "drift", "lens", name))
     rng = generator(seed, "drift", name, judged.window)
-    return Compared(histograms, sessions, measure(reference, window, lens, settings.permutations, rng))
+    return Compared(histograms, sessions, measure(reference, window, lens, settings.permutations, rng), rows)
 
 
 def _scripts(table: pa.Table) -> NDArray[np.str_]:

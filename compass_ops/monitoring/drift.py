@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from compass_ops.errors import ParamsError
 from compass_ops.monitoring.measures import DIVERGENCE, MMD, NOVELTY, STATISTICS, Measured
 from compass_ops.monitoring.permutation import DECIMALS, FloatArray, benjamini_hochberg, holm, step_down_max_t
-from compass_ops.monitoring.wording import finding_sentence, insufficient_sentence, threshold_sentence
+from compass_ops.monitoring.wording import finding_sentence, insufficient_sentence, thinned_sentence, threshold_sentence
 
 DriftVerdict = Literal["drift", "unconfirmed", "no drift", "insufficient data"]
 Correction = Literal["max-t", "holm", "benjamini-hochberg", "fixed"]
@@ -105,14 +105,23 @@ class Compared:
         Of the window and of the reference.
     measured : Measured or None
         None where ``is_enough`` says that nothing is to be tested.
+    tested : (int, int) or None
+        Rows of the window and of the reference that are tested, one per session of one side where it alone has
+        sessions; None: all of them.
     """
 
     histograms: Histograms
     sessions: tuple[int, int]
     measured: Measured | None
+    tested: tuple[int, int] | None = None
 
     @property
     def rows(self) -> tuple[int, int]:
+        """Rows of the window and of the reference that are compared."""
+        return self.all_rows if self.tested is None else self.tested
+
+    @property
+    def all_rows(self) -> tuple[int, int]:
         """Rows of the window and of the reference."""
         return int(self.histograms.window.sum()), int(self.histograms.reference.sum())
 
@@ -260,6 +269,7 @@ def _tested(
         drifted = any(finding.alarms(settings.alpha) for finding in findings)
         p_value = min(finding.p_value for finding in findings if finding.p_value is not None)
         sentence = finding_sentence(findings, settings.alpha, family, moved)
+    sentence += thinned_sentence(one.rows, one.all_rows)
     verdict: DriftVerdict = "drift" if drifted else "no drift"
     return LanguageDrift(language, verdict, sentence, findings, p_value, *one.rows, family, moved)
 
@@ -267,6 +277,7 @@ def _tested(
 def _untested(language: str, one: Compared, settings: DriftSettings) -> LanguageDrift:
     minimum = settings.minimum_window, settings.minimum_reference
     sentence = insufficient_sentence(one.rows, minimum, one.sessions, settings.minimum_sessions)
+    sentence += thinned_sentence(one.rows, one.all_rows)
     return LanguageDrift(language, "insufficient data", sentence, (), None, *one.rows, 0, ())
 
 

@@ -75,7 +75,8 @@ class Harm:
     Attributes
     ----------
     source : str
-        Of the labels behind ``after``; those behind ``before`` are always dev items.
+        Of the labels on both sides: users answer in another style than dev items, so feedback is compared with
+        feedback of earlier windows.
     before, after : float
         Mean losses.
     low, high : float
@@ -107,18 +108,19 @@ class Harm:
 
 
 def measure_harm(
-    now: Losses, dev: Losses, histograms: Histograms, drifted: bool, how: tuple[HarmSettings, float]
+    now: Losses, past: Losses, histograms: Histograms, drifted: bool, how: tuple[HarmSettings, float]
 ) -> Harm | str:
     """Compare losses, or say why they cannot be compared.
 
-    Dev items stand for the reference by its shares of clusters. Where the window drifted, the labelled items stand
+    What is past stands for the reference by its shares of clusters. Where the window drifted, the labelled items stand
     for what it asks more of than the reference, by the rise of each cluster's share; otherwise for the window.
 
     Parameters
     ----------
     now : Losses
-        Feedback of the window, or ``dev`` itself.
-    dev : Losses
+        Feedback of the window, or dev items.
+    past : Losses
+        Feedback of earlier windows, or the same dev items.
     histograms : Histograms
     drifted : bool
     how : (HarmSettings, float)
@@ -128,13 +130,14 @@ def measure_harm(
     asked = histograms.window / max(1, histograms.window.sum())
     known = histograms.reference / max(1, histograms.reference.sum())
     shares = np.maximum(asked - known, 0.0) if drifted else asked
-    for losses, wanted, what in ((now, shares, "what is asked now"), (dev, known, "what was asked before")):
-        lack = _lack(losses, wanted, settings)
-        if lack is not None:
-            return f"{lack} for {what}"
-    new, old = share_weights(now.clusters, shares), share_weights(dev.clusters, known)
-    after, before = weighted_mean(now.values, new), weighted_mean(dev.values, old)
-    half = NormalDist().inv_cdf(1 - level) * _error(now, dev, (new, old), (after, before))
+    for losses, wanted, what in ((now, shares, "what is asked now"), (past, known, "what was asked before")):
+        finite = np.isfinite(losses.values).all()
+        lacks = lack((losses.clusters, losses.groups), wanted, losses.source, settings) if finite else None
+        if not finite or lacks is not None:
+            return f"{lacks or f'losses that are not finite among the {losses.source}'} for {what}"
+    new, old = share_weights(now.clusters, shares), share_weights(past.clusters, known)
+    after, before = weighted_mean(now.values, new), weighted_mean(past.values, old)
+    half = NormalDist().inv_cdf(1 - level) * _error(now, past, (new, old), (after, before))
     rise = after - before
     return Harm(
         source=now.source,
@@ -145,33 +148,49 @@ def measure_harm(
         level=level,
         floor=settings.floor_nats,
         n=int((new > 0).sum()),
-        effective_n=min(_effective(now, new), _effective(dev, old)),
+        effective_n=min(_effective(now.groups, new), _effective(past.groups, old)),
     )
 
 
-def _lack(losses: Losses, shares: FloatArray, settings: HarmSettings) -> str | None:
-    """Say what is missing of labelled items that stand for these shares, which need not sum to 1."""
-    if not np.isfinite(losses.values).all():
-        return f"losses that are not finite among the {losses.source}"
-    items = np.bincount(losses.clusters, minlength=len(shares))
-    uncovered = float(shares[items == 0].sum() / max(shares.sum(), np.finfo(float).tiny))
+def lack(
+    items: tuple[NDArray[np.int64], NDArray[np.int64]], shares: FloatArray, source: Source, settings: HarmSettings
+) -> str | None:
+    """Say what is missing of labelled items that are to stand for shares of clusters.
+
+    Parameters
+    ----------
+    items : (int64 (n,), int64 (n,))
+        Their clusters and groups, n >= 1.
+    shares : float64 (K,), >= 0
+        Need not sum to 1.
+    source : str
+    settings : HarmSettings
+
+    Returns
+    -------
+    str or None
+        None where nothing is missing.
+    """
+    clusters, groups = items
+    counts = np.bincount(clusters, minlength=len(shares))
+    uncovered = float(shares[counts == 0].sum() / max(shares.sum(), np.finfo(float).tiny))
     if uncovered > settings.uncovered_share:
         return (
-            f"{uncovered:.0%} without a labelled item among the {losses.source} (at most "
+            f"{uncovered:.0%} without a labelled item among the {source} (at most "
             f"{settings.uncovered_share:.0%} allowed)"
         )
-    weights = share_weights(losses.clusters, shares)
-    found = _effective(losses, weights) if weights.sum() > 0 else 0.0
+    weights = share_weights(clusters, shares)
+    found = _effective(groups, weights) if weights.sum() > 0 else 0.0
     if found < settings.least_items:
-        return f"only {found:.0f} effective items among the {losses.source} (at least {settings.least_items} needed)"
+        return f"only {found:.0f} effective items among the {source} (at least {settings.least_items} needed)"
     return None
 
 
-def _effective(losses: Losses, weights: FloatArray) -> float:
-    return effective_size(_summed(losses, weights))
+def _effective(groups: NDArray[np.int64], weights: FloatArray) -> float:
+    return effective_size(_summed(groups, weights))
 
 
-def _error(now: Losses, dev: Losses, weights: tuple[FloatArray, FloatArray], means: tuple[float, float]) -> float:
+def _error(now: Losses, past: Losses, weights: tuple[FloatArray, FloatArray], means: tuple[float, float]) -> float:
     """Return the standard error of the difference of two weighted means, groups counted as dependent.
 
     Linearised ratios, as in ``metrics.paired_mean``. The same items on both sides are not independent: what they
@@ -179,17 +198,17 @@ def _error(now: Losses, dev: Losses, weights: tuple[FloatArray, FloatArray], mea
     """
     parts = [
         weight * (losses.values - mean) / weight.sum()
-        for losses, weight, mean in zip((now, dev), weights, means, strict=True)
+        for losses, weight, mean in zip((now, past), weights, means, strict=True)
     ]
-    sums = [_summed(losses, part) for losses, part in zip((now, dev), parts, strict=True)]
-    if now is dev:
+    sums = [_summed(losses.groups, part) for losses, part in zip((now, past), parts, strict=True)]
+    if now is past:
         return _spread(sums[0] - sums[1])
     return float(np.hypot(_spread(sums[0]), _spread(sums[1])))
 
 
-def _summed(losses: Losses, values: FloatArray) -> FloatArray:
+def _summed(groups: NDArray[np.int64], values: FloatArray) -> FloatArray:
     """Sum values (n,) by group."""
-    summed: FloatArray = np.bincount(losses.groups, weights=values).astype(np.float64)
+    summed: FloatArray = np.bincount(groups, weights=values).astype(np.float64)
     return summed
 
 

@@ -50,6 +50,16 @@ class Sample:
     scripts: NDArray[np.str_]
     blocks: NDArray[np.int64]
 
+    @property
+    def sessions(self) -> int:
+        """How many sessions there are."""
+        return len(np.unique(self.blocks))
+
+    @property
+    def has_sessions(self) -> bool:
+        """Whether any session has more than one row."""
+        return self.sessions < len(self.blocks)
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -104,6 +114,32 @@ def fit_lens(
     frequencies = rng.standard_normal((fitting.shape[1], features // 2)) / scale
     radius = float(np.quantile(_distances(fitting, centroids)[0], quantile))
     return Lens(centroids, frequencies.astype(np.float32), radius)
+
+
+def comparable(reference: Sample, window: Sample, rng: np.random.Generator) -> tuple[Sample, Sample]:
+    """Return what of both samples can be permuted between them.
+
+    Whole sessions and single rows are not exchangeable: a permuted window of as many of either has another number of
+    rows than the observed one, and the test sees next to nothing. So where one sample alone has sessions, one row of
+    each, chosen at random, stands for it. Otherwise both samples are returned as they are.
+
+    Parameters
+    ----------
+    reference, window : Sample
+    rng : numpy.random.Generator
+    """
+    if reference.has_sessions == window.has_sessions:
+        return reference, window
+    if reference.has_sessions:
+        return _one_per_session(reference, rng), window
+    return reference, _one_per_session(window, rng)
+
+
+def _one_per_session(sample: Sample, rng: np.random.Generator) -> Sample:
+    order = rng.permutation(len(sample.blocks))
+    _, first = np.unique(sample.blocks[order], return_index=True)
+    chosen = np.sort(order[first])
+    return Sample(sample.vectors[chosen], sample.scripts[chosen], sample.blocks[chosen])
 
 
 def measure(reference: Sample, window: Sample, lens: Lens, permutations: int, rng: np.random.Generator) -> Measured:

@@ -1,4 +1,4 @@
-"""Labelled items that tell how well Production answers what is asked now: feedback of the window, else dev items."""
+"""Labelled items that tell how well Production answers what is asked now: feedback of windows, else dev items."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +14,11 @@ from compass_ops.evaluation.metrics import FloatArray, group_numbers
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
 from compass_ops.monitoring.action import NONE, NOTHING, Response, respond
 from compass_ops.monitoring.comparison import Seen
-from compass_ops.monitoring.harm import Harm, HarmSettings, Losses, measure_harm
+from compass_ops.monitoring.harm import Harm, HarmSettings, Losses, lack, measure_harm
+from compass_ops.monitoring.labels import earlier_feedback
 from compass_ops.monitoring.verdict import Verdict
+from compass_ops.monitoring.windows import Embedding
+from compass_ops.selection.centring import centred
 from compass_ops.selection.cluster import assign
 from compass_ops.selection.vectors import read_means, read_vectors
 from compass_ops.storage import read_array, read_table
@@ -39,28 +42,28 @@ class Prober:
     vectors: Path
     settings: HarmSettings
 
-    def responses(self, seen: Mapping[str, Seen], verdicts: Mapping[str, Verdict]) -> dict[str, Response]:
+    def responses(
+        self, seen: Mapping[str, Seen], verdicts: Mapping[str, Verdict], embedding: Embedding
+    ) -> dict[str, Response]:
         """Say for every language what is to be done about its window.
 
         Languages that shifted are few and found by a test of their own: each is tested at alpha. Over all others
         the probability of calling a person for nothing is alpha together (Bonferroni).
         """
-        steady = [name for name, verdict in verdicts.items() if _is_tested(verdict) and not verdict.drifted]
-        asked = [name for name in steady if self._has_feedback(seen[name])]
-        found = {}
-        for language, verdict in verdicts.items():
-            if not _is_tested(verdict):
-                found[language] = NOTHING
-                continue
-            level = self.settings.alpha if verdict.drifted else self.settings.alpha / max(1, len(asked))
-            version = read_version(seen[language].folder)
+        found = {language: NOTHING for language, verdict in verdicts.items() if not _is_tested(verdict)}
+        versions = {language: read_version(seen[language].folder) for language in verdicts if language not in found}
+        for language, version in versions.items():
             if version.base_digest != self.scorer.base.digest:
                 found[language] = Response(NONE, self._another_base(version), None)
-                continue
-            harm = self._harm(seen[language], version, verdict.drifted, level)
-            made_for = version.manifest["window"]
-            since = None if made_for is None else int(verdict.judged.window) - int(made_for)
-            found[language] = respond(verdict.verdict, harm, self.settings, since)
+        feedback = {
+            language: self._feedback(seen[language], embedding) for language in versions if language not in found
+        }
+        asked = sum(not isinstance(rows, str) and not verdicts[name].drifted for name, rows in feedback.items())
+        for language, rows in feedback.items():
+            one, verdict = seen[language], verdicts[language]
+            level = self.settings.alpha if verdict.drifted else self.settings.alpha / max(1, asked)
+            harm = self._harm((one, versions[language]), rows, verdict.drifted, level)
+            found[language] = respond(verdict.verdict, harm, self.settings, one.since)
         return found
 
     def _another_base(self, version: Version) -> str:
@@ -69,26 +72,53 @@ class Prober:
             "candidate can continue from it. Restore that base, or promote an adapter trained on this one."
         )
 
-    def _has_feedback(self, one: Seen) -> bool:
-        return one.feedback.num_rows >= self.settings.least_items
+    def _feedback(self, one: Seen, embedding: Embedding) -> tuple[pa.Table, pa.Table] | str:
+        """Return the labelled rows of the window and of windows before it, or why they cannot be compared."""
+        least, known = self.settings.least_items, one.compared.histograms.reference.astype(np.float64)
+        if one.feedback.num_rows < least:
+            return f"the window has {one.feedback.num_rows} labelled rows (at least {least} needed)"
 
-    def _harm(self, one: Seen, version: Version, drifted: bool, level: float) -> Harm | str:
-        """Measure on feedback; where it does not suffice and the window drifted, on dev items."""
-        language = one.judged.language
-        if not drifted and not self._has_feedback(one):
-            return f"the window has {one.feedback.num_rows} labelled rows (at least {self.settings.least_items} needed)"
+        def lacks(rows: pa.Table) -> str | None:
+            return lack(
+                (rows["cluster"].to_numpy().astype(np.int64), rows["group"].to_numpy()),
+                known,
+                "feedback",
+                self.settings,
+            )
+
+        def clusters(prompts: Sequence[str]) -> NDArray[np.int32]:
+            return _clusters(one, embedding, prompts)
+
         try:
+            past = earlier_feedback(one.earlier, clusters, lambda rows: lacks(rows) is None)
+        except DataFault as fault:
+            return fault.reason.rstrip(".")
+        if past is None:
+            return "no earlier window since Production was made has labelled rows to compare this one's with"
+        missing = lacks(past)
+        if missing is not None:
+            return f"in the earlier windows since Production was made, {missing}"
+        return one.feedback, past
+
+    def _harm(
+        self, judged: tuple[Seen, Version], feedback: tuple[pa.Table, pa.Table] | str, drifted: bool, level: float
+    ) -> Harm | str:
+        """Measure on feedback; where it does not suffice and the window drifted, on dev items."""
+        (one, version), how = judged, (self.settings, level)
+        language, histograms = one.judged.language, one.compared.histograms
+        try:
+            if isinstance(feedback, str):
+                harm: Harm | str = feedback
+            else:
+                now, past = (self._losses(language, rows, version) for rows in feedback)
+                harm = measure_harm(now, past, histograms, drifted, how)
+            if isinstance(harm, Harm) or not drifted:
+                return harm
             dev = self._dev(language, version)
             if dev is None:
-                return "the language has no labelled dev items"
-            how, lacks = (self.settings, level), []
-            if self._has_feedback(one):
-                harm = measure_harm(self._feedback(one, version), dev, one.compared.histograms, drifted, how)
-                if isinstance(harm, Harm) or not drifted:
-                    return harm
-                lacks = [harm]
-            harm = measure_harm(dev, dev, one.compared.histograms, drifted, how)
-            return harm if isinstance(harm, Harm) else "; ".join([*lacks, harm])
+                return f"{harm}; the language has no labelled dev items"
+            on_dev = measure_harm(dev, dev, histograms, drifted, how)
+            return on_dev if isinstance(on_dev, Harm) else f"{harm}; {on_dev}"
         except DataFault as fault:
             return fault.reason.rstrip(".")
 
@@ -113,11 +143,20 @@ class Prober:
         groups = group_numbers(kept["parallel_id"].to_pylist(), kept["id"].to_pylist())
         return Losses("dev items", _per_byte(gold, answers), clusters[labelled].astype(np.int64), groups)
 
-    def _feedback(self, one: Seen, version: Version) -> Losses:
-        prompts, answers = (one.feedback[name].to_pylist() for name in ("prompt", "completion"))
-        scores = self.scorer.answer_scores(one.judged.language, prompts, answers, version)
-        clusters: NDArray[np.int64] = one.feedback["cluster"].to_numpy().astype(np.int64)
-        return Losses("feedback", _per_byte(scores, answers), clusters, one.feedback["group"].to_numpy())
+    def _losses(self, language: str, rows: pa.Table, version: Version) -> Losses:
+        prompts, answers = (rows[name].to_pylist() for name in ("prompt", "completion"))
+        scores = self.scorer.answer_scores(language, prompts, answers, version)
+        clusters, groups = (rows[name].to_numpy().astype(np.int64) for name in ("cluster", "group"))
+        return Losses("feedback", _per_byte(scores, answers), clusters, groups)
+
+
+def _clusters(one: Seen, embedding: Embedding, prompts: Sequence[str]) -> NDArray[np.int32]:
+    """Return the prompts' clusters under Production's centroids."""
+    language, folder = one.judged.language, one.folder / "reference"
+    vectors = embedding.embed(prompts)
+    if not np.isfinite(vectors).all():
+        raise DataFault(language, "the embedder gave vectors that are not finite for labelled rows of earlier windows.")
+    return assign(centred(vectors, read_means(folder), language), read_array(folder / "centroids.npy"))
 
 
 def _is_tested(verdict: Verdict) -> bool:

@@ -62,8 +62,8 @@ _LABELS = {
     HARM_FIGURE: "Harm (1 shown, 0 not)",
     **{f"{HARM_FIGURE}_{part}": label for part, label in _HARM.items()},
     "p_value": "Smallest p over all tests",
-    "n_window": "Rows in the window",
-    "n_reference": "Rows in the reference",
+    "n_window": "Rows of the window that are compared",
+    "n_reference": "Rows of the reference that are compared",
     "family": "Languages tested together",
 } | {
     f"{name}_{part}": label + (f": {_EFFECTS.get(name, 'debiased')}" if part == "effect" else _PARTS[part])

@@ -17,6 +17,7 @@ from compass_ops.errors import DataFault, ModelError
 from compass_ops.evaluation.candidates import choose_candidate
 from compass_ops.evaluation.items import item_table, paired_items, rows_of
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
+from compass_ops.monitoring.adoption import window_digest
 from compass_ops.monitoring.feedback import HELD_ROLES, Feedback, FeedbackRules, choose_feedback
 from compass_ops.monitoring.windows import Embedding, read_window
 from compass_ops.params import Params
@@ -116,6 +117,7 @@ class Updater:
             drifted.window,
             file_digest(version / SUBSET),
             {"separator": self.params.base.separator, "max_tokens": self.params.base.max_tokens},
+            window_digest(drifted.prompts),
         )
         write_manifest(version, origin)
         counts = {"counts": reference.counts().tolist(), "learned": learned.tolist()}

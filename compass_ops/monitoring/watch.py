@@ -51,7 +51,8 @@ def watch(inputs: Mapping[str, Path], embedding: Embedding, prober: Prober, sett
     Parameters
     ----------
     inputs : mapping
-        ``windows`` (stage traffic's folder), ``production`` (version folders), ``registry`` (``registry.json``).
+        ``windows`` (stage traffic's folder), ``production`` (version folders), ``registry`` (``registry.json``) and
+        ``alarms`` (``<language>.json``: the verdict of the registry's last alarm).
     embedding : Embedding
         Must be the one that the versions were made with; a language whose version has another one fails.
     prober : Prober
@@ -76,18 +77,22 @@ def watch(inputs: Mapping[str, Path], embedding: Embedding, prober: Prober, sett
         else:
             summary[language] = found
     verdicts = _verdicts(seen, settings.drift)
-    responses = prober.responses({language: newest for language, (newest, *_) in seen.items()}, verdicts)
+    newest = {language: first for language, (first, *_) in seen.items()}
+    responses = prober.responses(newest, verdicts, embedding)
     verdicts = {language: with_response(verdict, responses[language]) for language, verdict in verdicts.items()}
     with fresh_folder(out) as aside:
         for language, verdict in verdicts.items():
-            snapshot = verdict_snapshot(verdict, seen[language][0].evidence, settings.drift)
+            snapshot = verdict_snapshot(verdict, newest[language].evidence, settings.drift)
             write_json(aside / language / VERDICT_FILE, snapshot)
-            write_array(aside / language / CLUSTERS_FILE, seen[language][0].clusters)
-        alarms = {language: _alarm(seen[language][0], verdict, aside) for language, verdict in verdicts.items()}
+            write_array(aside / language / CLUSTERS_FILE, newest[language].clusters)
+        remembered = {language: registry.get(language, {}).get("last_alarm") for language in verdicts}
+        alarms = {
+            language: _alarm(newest[language], verdict, (aside, inputs["alarms"]), remembered[language])
+            for language, verdict in verdicts.items()
+        }
         shown = _write_reports(verdicts, alarms, aside, settings.html_limit)
         for language, verdict in verdicts.items():
-            remembered = registry.get(language, {}).get("last_alarm")
-            row = _judged_row(verdict, _last_alarm(alarms[language], remembered), aside)
+            row = _judged_row(verdict, _last_alarm(alarms[language], remembered[language]), aside)
             summary[language] = row | {"report": shown.get(language)}
         write_json(aside / SUMMARY_FILE, summary)
 
@@ -113,7 +118,7 @@ def _see(
     if not files:
         return _row(NO_TRAFFIC, "There is no window of this language yet.") | {"version": production["version"]}
     version = Production(language, folder, entry, read_json(folder / "manifest.json"))
-    return see(version, files[: how[1].drift.persistence], *how)
+    return see(version, files, *how)
 
 
 def _verdicts(seen: Mapping[str, Sequence[Seen]], settings: DriftSettings) -> dict[str, Verdict]:
@@ -141,12 +146,28 @@ def _confirmed(language: str, rounds: Sequence[Mapping[str, LanguageDrift]]) -> 
     return unconfirmed(newest, (seen, len(rounds))) if 0 < seen < len(rounds) else newest
 
 
-def _alarm(one: Seen, verdict: Verdict, out: Path) -> Path | None:
-    """Return the verdict file of the language's last alarm: this round's, or the one that Production came from."""
+def _alarm(
+    one: Seen, verdict: Verdict, folders: tuple[Path, Path], remembered: Mapping[str, Any] | None
+) -> Path | None:
+    """Return the verdict file of the language's last alarm; None if there was none, or its file is gone.
+
+    This round's, else the registry's last one. The one that Production came from, which lies beside it, stands in where
+    the registry does not hold it any more, or not yet.
+    """
+    (out, logged), language = folders, verdict.judged.language
     if verdict.alarmed:
-        return out / verdict.judged.language / VERDICT_FILE
-    earlier = one.folder / ALARM_FILE
-    return earlier if earlier.exists() and read_verdict(earlier).alarmed else None
+        return out / language / VERDICT_FILE
+    own, last = one.folder / ALARM_FILE, logged / f"{language}.json"
+    if one.since == 0 and _is_alarm(own):
+        return own
+    if _is_alarm(last):
+        return last
+    same = remembered is None or (_is_alarm(own) and read_verdict(own).judged.window == remembered["window"])
+    return own if same and _is_alarm(own) else None
+
+
+def _is_alarm(file: Path) -> bool:
+    return file.exists() and read_verdict(file).alarmed
 
 
 def _write_reports(
@@ -174,13 +195,12 @@ def _row(verdict: str, sentence: str) -> dict[str, Any]:
 
 
 def _last_alarm(alarm: Path | None, remembered: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the newer one of an alarm whose file is here and the registry's last one, which led to no version."""
+    """Return what the index says of the last alarm; of one whose file is gone, what the registry remembers."""
     if alarm is None:
         return remembered
     found = read_verdict(alarm)
     sentence = found.sentence if found.drifted else found.response.sentence
-    own = {"window": found.judged.window, "p_value": found.p_value, "sentence": sentence}
-    return remembered if remembered is not None and remembered["window"] > own["window"] else own
+    return {"window": found.judged.window, "p_value": found.p_value, "sentence": sentence}
 
 
 def _judged_row(verdict: Verdict, last: dict[str, Any] | None, out: Path) -> dict[str, Any]:
@@ -197,5 +217,6 @@ def _judged_row(verdict: Verdict, last: dict[str, Any] | None, out: Path) -> dic
         "n_window": verdict.n_window,
         "n_reference": verdict.n_reference,
         "verdict_digest": file_digest(out / verdict.judged.language / VERDICT_FILE),
+        "alarmed": verdict.alarmed,
         "last_alarm": last,
     }

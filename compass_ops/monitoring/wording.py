@@ -63,6 +63,18 @@ def insufficient_sentence(
     return f"Too little to judge: {'; '.join(short)}."
 
 
+def thinned_sentence(rows: tuple[int, int], all_rows: tuple[int, int]) -> str:
+    """Say, with a space before it, that not all rows of (window, reference) were compared; empty if they were."""
+    names = ("window", "reference")
+    for name, other, compared, have in zip(names, reversed(names), rows, all_rows, strict=True):
+        if compared < have:
+            return (
+                f" One prompt per session was compared, {compared} of the {name}'s {have}, because the {other} has no "
+                "sessions."
+            )
+    return ""
+
+
 def counted(languages: int) -> str:
     """Return a number of languages with its noun."""
     return f"{languages} language" + ("" if languages == 1 else "s")

@@ -5,12 +5,13 @@ from dataclasses import asdict, dataclass
 from types import MappingProxyType
 from typing import Any
 
-from compass_ops.registry.history import LanguageState
+from compass_ops.registry.history import TESTED, LanguageState
 from compass_ops.registry.stages import PROMOTED, REFUSED, STAGED
 
 Record = Mapping[str, Any]
 
 _KINDS = MappingProxyType({"promote": PROMOTED, "refuse": REFUSED})
+_HELD, _CONFLICT = "held", "conflict"
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Write:
     Attributes
     ----------
     kind : str
-        ``promoted``, ``staged`` (promotion is manual) or ``refused``.
+        ``promoted``, ``staged`` (promotion is manual) or ``refused``; ``tested`` where the decision cannot take
+        effect, but the gate half was looked at for it, which counts.
     record : mapping
         The decision record.
     head : str or None
@@ -74,7 +76,8 @@ def plan_writes(
     (list of Write, dict of language to Receipt)
         Statuses of the receipts: ``unchanged`` (this adapter was judged before; only a person may bring it back),
         ``held``, ``conflict`` (decided against a version that is no longer in Production), or the record's own
-        verdict where it asks for nothing.
+        verdict where it asks for nothing. A language that is held or in conflict may have a receipt and a ``tested``
+        write.
     """
     writes: list[Write] = []
     receipts: dict[str, Receipt] = {}
@@ -86,7 +89,15 @@ def plan_writes(
             writes.append(Write(language, STAGED if manual and kind == PROMOTED else kind, record, state.head))
         else:
             receipts[language] = receipt
+            if _is_uncounted(record, receipt, state):
+                writes.append(Write(language, TESTED, record, state.head))
     return writes, receipts
+
+
+def _is_uncounted(record: Record, receipt: Receipt, state: LanguageState) -> bool:
+    """Tell whether the gate half was looked at for a decision that is not written, for the first time."""
+    stopped = receipt.status in (_HELD, _CONFLICT)
+    return stopped and record["used_gate"] and not state.has_tested(record["candidate"], record["window"])
 
 
 def _reason_not_to_write(record: Record, state: LanguageState) -> Receipt | None:
@@ -99,14 +110,14 @@ def _reason_not_to_write(record: Record, state: LanguageState) -> Receipt | None
         return Receipt("unchanged", f"This adapter was {state.judged[digest].verdict} before.{waits}", version)
     if verdict == "promote" and state.hold is not None:
         until = f"`compass release {state.language}` ends the hold."
-        return Receipt("held", f"{state.hold.who} holds the language: {state.hold.why} {until}")
+        return Receipt(_HELD, f"{state.hold.who} holds the language: {state.hold.why} {until}")
     against = record["against"]
     champion = state.production
     if against["version"] != champion or (champion and against["digest"] != state.digests[champion]):
         decided = f"version {against['version']}" if against["version"] else "the bare base"
         present = f"version {champion}" if champion else "no version"
         return Receipt(
-            "conflict",
+            _CONFLICT,
             f"The decision was taken against {decided}, but {present} is in Production now. The next run decides anew.",
         )
     return None

@@ -32,7 +32,8 @@ from compass_ops.storage import value_digest
 
 SCHEMA = 1
 HELD, RELEASED = "held", "released"
-KINDS = (*MOVES, HELD, RELEASED)
+TESTED = "tested"  # on the gate half, though what was decided could not take effect; it moves nothing
+KINDS = (*MOVES, HELD, RELEASED, TESTED)
 _JUDGEMENTS = (PROMOTED, REFUSED, STAGED, REJECTED)
 _HOLDING = (ROLLED_BACK, HELD)
 
@@ -154,8 +155,13 @@ class LanguageState:
 
     @property
     def gate_uses(self) -> int:
-        """How often the language's gate items decided over a candidate."""
-        return sum(entry.used_gate for entry in self.entries)
+        """How often the language's gate items were looked at; once for a test that took effect only later."""
+        earlier = {entry.record for entry in self.entries if entry.kind == TESTED}
+        return sum(entry.used_gate and (entry.kind == TESTED or entry.record not in earlier) for entry in self.entries)
+
+    def has_tested(self, digest: str, window: str | None) -> bool:
+        """Whether a test of a candidate for a window is counted that could not take effect."""
+        return any((entry.kind, entry.digest, entry.window) == (TESTED, digest, window) for entry in self.entries)
 
     def _at(self, stage: str) -> str | None:
         return next((version for version, at in self.stages.items() if at == stage), None)

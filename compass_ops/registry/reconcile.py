@@ -12,18 +12,22 @@ Order of writes for one decision, each of which may be the last before a crash:
 Before 3 nothing has happened, and the next run takes up what is there. After 3 the next run finds the adapter
 judged and only brings stage and alias up to date. Where promotion is manual, 3 puts the version into Staging, and
 `compass approve` brings it to Production.
+
+A decision that cannot take effect (the language is held, another version serves meanwhile) leaves 3 alone, without a
+version: the use of the gate half counts all the same.
 """
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from compass_ops.errors import ConflictError, RegistryError
 from compass_ops.registry.decisions import Receipt, Record, Write, plan_writes
-from compass_ops.registry.history import Entry, LanguageState
+from compass_ops.registry.history import TESTED, Entry, LanguageState
 from compass_ops.registry.location import author, git_commit, now, running_experiment
 from compass_ops.registry.mirror import LanguageView, corrections
 from compass_ops.registry.mirroring import mirror
@@ -115,6 +119,9 @@ def apply(
     repaired = mirror(store, [language for language, view in views.items() if corrections(view)])
     writes, receipts = plan_writes(records, {name: view.state for name, view in views.items()}, manual=manual)
     for write in writes:
+        if write.kind == TESTED:
+            _count_look(store, write, receipts[write.language])
+            continue
         view = views.get(write.language, LanguageView(LanguageState(write.language)))
         version = view.version_of(write.digest, write.record["record_digest"])
         if version is None:
@@ -127,30 +134,38 @@ def apply(
     return receipts, repaired
 
 
+def _count_look(store: RegistryStore, write: Write, receipt: Receipt) -> None:
+    """Note that the gate half was looked at; if somebody else writes at this moment, the next run does."""
+    why = f"The gate half was looked at to {write.record['verdict']}, which could not take effect. {receipt.reason}"
+    with suppress(ConflictError):
+        store.append(_entry(write, why))
+
+
 def _decide(store: RegistryStore, write: Write, version: str) -> None:
     target = _TARGETS[write.kind]
     check_move(write.kind, NONE, target)
-    record = write.record
-    store.append(
-        Entry(
-            language=write.language,
-            kind=write.kind,
-            who=author(),
-            when=now(),
-            why=write.why,
-            version=version,
-            digest=write.digest,
-            source=NONE,
-            target=target,
-            replaces=None if write.kind == REFUSED else record["against"]["version"],
-            record=record["record_digest"],
-            evidence=record["drift_digest"],
-            window=record["window"],
-            used_gate=record["used_gate"],
-            previous=write.head,
-        )
-    )
+    replaces = None if write.kind == REFUSED else write.record["against"]["version"]
+    moved = replace(_entry(write, write.why), version=version, source=NONE, target=target, replaces=replaces)
+    store.append(moved)
     mirror(store, [write.language])
+
+
+def _entry(write: Write, why: str) -> Entry:
+    """Return what every entry about a decision record says, with no version and no move."""
+    record = write.record
+    return Entry(
+        language=write.language,
+        kind=write.kind,
+        who=author(),
+        when=now(),
+        why=why,
+        digest=write.digest,
+        record=record["record_digest"],
+        evidence=record["drift_digest"],
+        window=record["window"],
+        used_gate=record["used_gate"],
+        previous=write.head,
+    )
 
 
 def _register(store: RegistryStore, write: Write, evidence: Evidence, workplace: Path) -> str:

@@ -7,16 +7,20 @@ from compass_ops.errors import RegistryError
 from compass_ops.registry.history import registry_json
 from compass_ops.registry.mirror import LanguageView, Version
 from compass_ops.registry.names import checked_digest
-from compass_ops.registry.reports import last_alarm
+from compass_ops.registry.reports import alarm_verdict, last_alarm
+from compass_ops.registry.stages import PROMOTED
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.versions import link_tree, verify_version
-from compass_ops.storage import read_json, write_json
+from compass_ops.storage import read_json, write_bytes, write_json
 
-REGISTRY, PRODUCTION_FOLDER = "registry.json", "production"
+REGISTRY, PRODUCTION_FOLDER, ALARMS_FOLDER = "registry.json", "production", "alarms"
 
 
 def write_snapshot(store: RegistryStore, out: Path, memo: Path) -> None:
-    """Write ``<out>/registry.json`` and ``<out>/production/<language>/``, the verified Production versions.
+    """Write the registry as files.
+
+    ``<out>/registry.json``; ``<out>/production/<language>/``, the verified Production versions; and
+    ``<out>/alarms/<language>.json``, the verdict of the language's last alarm, where it is still beside its version.
 
     Parameters
     ----------
@@ -32,16 +36,32 @@ def write_snapshot(store: RegistryStore, out: Path, memo: Path) -> None:
         If a Production version was deleted, or naming the file that is missing or altered.
     """
     views = store.read()
-    shutil.rmtree(out / PRODUCTION_FOLDER, ignore_errors=True)
-    (out / PRODUCTION_FOLDER).mkdir(parents=True)
+    for name in (PRODUCTION_FOLDER, ALARMS_FOLDER):
+        shutil.rmtree(out / name, ignore_errors=True)
+        (out / name).mkdir(parents=True)
     for language, view in views.items():
         if view.state.production is not None:
             version = _production(view)
             link_tree(_kept(store, version, memo), out / PRODUCTION_FOLDER / language)
     told = registry_json({language: view.state for language, view in views.items()})
     for language, view in views.items():
-        told["languages"][language]["last_alarm"] = last_alarm(view)
+        alarm = last_alarm(view)
+        told["languages"][language] |= {"adopted_rows": _adopted_rows(view), "last_alarm": alarm and alarm.told}
+        content = None if alarm is None else alarm_verdict(store, alarm, memo / "verdicts")
+        if content is not None:
+            write_bytes(out / ALARMS_FOLDER / f"{language}.json", content)
     write_json(out / REGISTRY, told)
+
+
+def _adopted_rows(view: LanguageView) -> dict[str, list[str | None]]:
+    """Return the digests of the rows of adopted windows by name; None for a version that is gone or does not say."""
+    found: dict[str, list[str | None]] = {}
+    for entry in view.state.entries:
+        if entry.kind == PROMOTED and entry.window is not None:
+            version = view.versions.get(str(entry.version))
+            digest = None if version is None else version.tags.get("window_digest")
+            found.setdefault(entry.window, []).append(digest)
+    return found
 
 
 def _production(view: LanguageView) -> Version:

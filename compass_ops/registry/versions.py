@@ -127,6 +127,7 @@ def run_notes(manifest: Mapping[str, Any], record: Mapping[str, Any]) -> RunNote
         "parent": manifest["parent"],
         "base_digest": manifest["base"]["digest"],
         "window": manifest["window"],
+        "window_digest": manifest.get("window_digest"),
         "git_commit": manifest["git_commit"],
         "metrics": json.dumps(estimates, sort_keys=True),
     }

@@ -39,6 +39,8 @@ class Origin:
         Digest of the adapter it was continued from.
     window : str or None
         Traffic window it was updated for.
+    window_digest : str or None
+        SHA-256 of that window's rows, since another window may bear the name one day.
     subset_digest : str
         SHA-256 of the rows it was trained on.
     text : mapping
@@ -52,6 +54,7 @@ class Origin:
     window: str | None
     subset_digest: str
     text: Mapping[str, object]
+    window_digest: str | None = None
 
 
 def adapter_digest(folder: Path) -> str:
@@ -69,7 +72,7 @@ def write_manifest(folder: Path, origin: Origin) -> dict[str, Any]:
         If the folder holds something that no version may hold.
     """
     pinned = ("id", "revision", "digest")
-    manifest = {
+    manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "language": origin.language,
         "digest": adapter_digest(folder),
@@ -82,6 +85,8 @@ def write_manifest(folder: Path, origin: Origin) -> dict[str, Any]:
         "git_commit": None,
         "files": version_files(folder),
     }
+    if origin.window_digest is not None:
+        manifest["window_digest"] = origin.window_digest
     write_json(folder / MANIFEST, manifest)
     return manifest
 

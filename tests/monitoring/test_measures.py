@@ -1,11 +1,12 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.stats import binom
 
-from compass_ops.monitoring.measures import STATISTICS, Lens, Sample, fit_lens, jensen_shannon, measure
+from compass_ops.monitoring.measures import STATISTICS, Lens, Sample, comparable, fit_lens, jensen_shannon, measure
 from compass_ops.monitoring.permutation import step_down_max_t
 from tests import oracles
 
@@ -130,6 +131,73 @@ def test_sessions_of_equal_rows_alarm_unless_they_are_permuted_together() -> Non
             alarms[name] += step_down_max_t(found.scores).min() <= 0.05
     assert alarms["rows"] > rounds / 2
     assert alarms["sessions"] <= binom.ppf(0.999, rounds, 0.05)
+
+
+def _talks(rng: np.random.Generator, shift: float) -> Sample:
+    """300 rows in sessions of five that stay half of the time with one topic."""
+    shares = np.array([0.25 + shift, *[0.25 - shift / 3] * 3])
+    topics, own = np.repeat(rng.choice(4, 60, p=shares), 5), rng.choice(4, 300, p=shares)
+    return _asked(np.where(rng.random(300) < 0.5, topics, own), rng, np.repeat(np.arange(60), 5))
+
+
+def _asked(topics: NDArray[np.int64], rng: np.random.Generator, blocks: NDArray[np.int64] | None = None) -> Sample:
+    rows = np.eye(6)[topics] + 0.25 * rng.standard_normal((len(topics), 6))
+    numbers = np.arange(len(rows)) if blocks is None else blocks
+    vectors = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    return Sample(vectors, np.array(["LATIN"] * len(rows)), numbers)
+
+
+def _found(shift: float, swapped: bool, rounds: int) -> dict[str, int]:
+    """Count alarms of a sample with sessions against one without, by what is permuted."""
+    rng, alarms = np.random.default_rng(19), {"as they are": 0, "single rows": 0, "one per session": 0}
+    seen = fit_lens(np.eye(6, dtype=np.float32)[:4], _asked(rng.integers(0, 4, 100), rng).vectors, (32, 0.95), rng)
+    for _ in range(rounds):
+        single, talks = _asked(rng.integers(0, 4, 300), rng), _talks(rng, shift)
+        rows = replace(talks, blocks=np.arange(300))
+        for name, with_sessions in (("as they are", talks), ("single rows", rows), ("one per session", talks)):
+            pair = (with_sessions, single) if swapped else (single, with_sessions)
+            pair = comparable(*pair, rng) if name == "one per session" else pair
+            alarms[name] += step_down_max_t(measure(*pair, seen, 99, rng).scores).min() <= 0.05
+    return alarms
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_sessions_against_single_rows_keep_the_level_and_see_more(swapped: bool) -> None:
+    rounds = 150
+    still, moved = _found(0.0, swapped, rounds), _found(0.1, swapped, rounds)
+    assert still["one per session"] <= binom.ppf(0.999, rounds, 0.05)
+    assert still["single rows"] > binom.ppf(0.999, rounds, 0.05), "sessions that do not matter would show nothing"
+    assert moved["one per session"] > 1.4 * moved["as they are"]
+
+
+def test_one_row_of_each_session_is_chosen_at_random() -> None:
+    rng = np.random.default_rng(20)
+    blocks = np.array([7, 7, 7, 2, 2, 9])
+    talks = Sample(np.eye(6, dtype=np.float32), np.array(list("ABCDEF")), blocks)
+    single = sample(unit(rng, 4))
+    chosen: set[str] = set()
+    for _ in range(50):
+        kept, thinned = comparable(single, talks, rng)
+        assert kept is single
+        assert sorted(thinned.blocks.tolist()) == [2, 7, 9]
+        places = thinned.vectors.argmax(axis=1)
+        assert (talks.scripts[places] == thinned.scripts).all()
+        assert (talks.blocks[places] == thinned.blocks).all()
+        chosen |= set(thinned.scripts.tolist())
+    assert chosen == set("ABCDEF")
+    assert comparable(talks, single, rng)[1] is single
+    again = [comparable(single, talks, np.random.default_rng(1))[1].scripts.tolist() for _ in range(2)]
+    assert again[0] == again[1]
+
+
+@pytest.mark.parametrize("blocks", [None, [0, 0, 1, 1, 2]])
+def test_samples_alike_in_having_sessions_are_compared_as_they_are(blocks: list[int] | None) -> None:
+    rng = np.random.default_rng(21)
+    before, after = sample(unit(rng, 5), blocks=blocks), sample(unit(rng, 5), blocks=blocks)
+    assert [found is given for found, given in zip(comparable(before, after, rng), (before, after), strict=True)] == [
+        True,
+        True,
+    ]
 
 
 def test_identical_rows_never_differ() -> None:

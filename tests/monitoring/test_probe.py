@@ -1,14 +1,17 @@
 """Harm beside drift, from windows and dev items to the action that the summary and the verdict name."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from compass_ops.monitoring.action import CANDIDATE, LOG, NONE, PAGE, WAIT
 from compass_ops.monitoring.verdict import read_verdict
 from compass_ops.storage import read_json, write_json
-from tests.monitoring.test_watch import HARM, SAME, SHIFTED, Project
+from tests.monitoring.test_watch import EMBEDDING, HARM, SAME, SHIFTED, Project
 
 DEV = [15, 15, 15, 15]
 WORSE_IN_THE_FIRST = (2.0, 1.0, 1.0, 1.0)  # the cluster that SHIFTED asks more of
@@ -44,33 +47,110 @@ def test_a_shift_to_what_is_answered_as_well_is_only_logged(project: Project) ->
     assert "drift.harm.required is false" in row["action_sentence"]
 
 
-def test_harm_without_shift_is_seen_in_feedback_and_calls_a_person(project: Project) -> None:
-    """Users correct the answers: their labels are unlikely to the adapter, where its dev items are not."""
+def labels(answer: str, clusters: str = "0123") -> dict[str, str]:
+    """What users say the answer is, by cluster."""
+    return dict.fromkeys(clusters, answer)
+
+
+def test_harm_without_shift_is_a_rise_from_earlier_feedback_and_calls_a_person(project: Project) -> None:
     project.version("id")
-    project.dev("id", DEV)
-    labels = {str(cluster): "corrected" for cluster in range(4)}
-    project.window("0001", sw=SAME, labels=labels)
-    project.window("0001", id=SAME)
+    project.window("0001", sw=SAME, id=SAME, labels=labels("usual"))
+    project.window("0002", sw=SAME, labels=labels("corrected"))
+    project.window("0002", id=SAME)
     quiet = project.run()["sw"]
     assert (quiet["verdict"], quiet["action"]) == ("no drift", NONE)
-    assert quiet["harm"]["source"] == "feedback"
-    summary = project.run(corrected=3.0)
+    assert (quiet["harm"]["source"], quiet["harm"]["before"], quiet["harm"]["after"]) == ("feedback", 1.0, 1.0)
+    summary = project.run(answers={"usual": 1.6, "corrected": 3.0})
     assert (summary["sw"]["verdict"], summary["sw"]["action"]) == ("no drift", PAGE)
-    assert summary["sw"]["last_alarm"]["window"] == "0001"
+    assert (summary["sw"]["harm"]["before"], summary["sw"]["harm"]["after"]) == (1.6, 3.0)
+    assert summary["sw"]["last_alarm"]["window"] == "0002"
     assert summary["sw"]["report"] == "sw/report.html"
     assert (summary["id"]["action"], summary["id"]["harm"]) == (NONE, None)
     assert "the window has 0 labelled rows (at least 10 needed)" in summary["id"]["action_sentence"]
 
 
+def test_answers_in_another_style_than_dev_are_no_harm(project: Project) -> None:
+    """Users write sentences, which cost 1.6 nats per byte, where dev's choices cost 1.0; nothing ever changes."""
+    for number in range(1, 5):
+        project.window(f"000{number}", sw=SAME, labels=labels("a sentence"))
+        row = project.run(answers={"a sentence": 1.6})["sw"]
+        assert (row["verdict"], row["action"]) == ("no drift", NONE)
+        if number == 1:
+            assert row["harm"] is None
+            assert "no earlier window since Production was made has labelled rows" in row["action_sentence"]
+        else:
+            assert (row["harm"]["before"], row["harm"]["after"]) == (1.6, 1.6)
+
+
+def test_feedback_is_compared_with_the_oldest_since_production_was_made(project: Project) -> None:
+    """Whole windows are taken until they suffice; those that Production may have been trained on are not."""
+    project.version("sw", window="0001")
+    weeks = {"0001": "trained on", "0002": "old", "0003": "later", "0004": "much later", "0005": "newest"}
+    for name, answer in weeks.items():
+        project.window(name, sw=SAME, labels=labels(answer, "01" if name == "0002" else "0123"))
+    answers = {"trained on": 0.2, "old": 1.0, "later": 2.0, "much later": 8.0, "newest": 2.0}
+    row = project.run(answers=answers)["sw"]
+    # Window 0002 lacks two clusters, so 0003 is taken too: of clusters 0 and 1 one half is old, of the others none.
+    assert (row["harm"]["before"], row["harm"]["after"]) == (1.75, 2.0)
+    project.window("0002", sw=SAME, labels=labels("old"))
+    assert project.run(answers=answers)["sw"]["harm"]["before"] == 1.0
+    for name in ("0002", "0003", "0004"):
+        project.window(name, sw=SAME, labels=labels("old", "0"))
+    row = project.run(answers=answers)["sw"]
+    assert (row["harm"], row["action"]) == (None, NONE)
+    lacks = "in the earlier windows since Production was made, 75% without a labelled item among the feedback"
+    assert lacks in row["action_sentence"]
+
+
+def test_only_labelled_rows_of_the_windows_that_are_used_are_embedded(project: Project) -> None:
+    project.window("0001", sw=SAME, labels=labels("old", "0"))
+    for name in ("0002", "0003", "0004"):
+        project.window(name, sw=SAME, labels=labels("old"))
+    embedded: list[int] = []
+
+    def counting(texts: Sequence[str]) -> NDArray[np.float32]:
+        embedded.append(len(texts))
+        return EMBEDDING.embed(texts)
+
+    assert project.run(embedding=replace(EMBEDDING, embed=counting))["sw"]["harm"]["source"] == "feedback"
+    assert embedded == [100, 25, 100]
+    project.window("0004", sw=SAME)
+    embedded.clear()
+    project.run(embedding=replace(EMBEDDING, embed=counting))
+    assert embedded == [100]
+
+
+def test_alpha_is_divided_among_the_languages_whose_feedback_can_be_compared(project: Project) -> None:
+    project.version("id")
+    project.version("ca")
+    project.window("0001", sw=SAME, id=SAME, labels=labels("old"))
+    project.window("0001", ca=SAME)
+    project.window("0002", sw=SAME, id=SAME, ca=SAME, labels=labels("old"))
+    summary = project.run()
+    assert (summary["sw"]["harm"]["level"], summary["id"]["harm"]["level"]) == (0.025, 0.025)
+    assert summary["ca"]["harm"] is None
+
+
 def test_feedback_comes_before_dev_items_where_there_is_enough(project: Project) -> None:
-    project.window("0001", sw=SHIFTED, labels={"0": "corrected"})
+    project.window("0001", sw=SAME, labels=labels("usual"))
+    project.window("0002", sw=SHIFTED, labels=labels("corrected", "0"))
     row = project.run(losses=WORSE_IN_THE_FIRST)["sw"]
     assert (row["harm"]["source"], row["harm"]["n"], row["action"]) == ("feedback", 70, CANDIDATE)
     few = project.run(losses=WORSE_IN_THE_FIRST, harm=replace(HARM, least_items=12))["sw"]
     assert few["harm"]["source"] == "feedback"
-    project.window("0001", sw=SHIFTED, labels={"1": "corrected"})
+    project.window("0002", sw=SHIFTED, labels=labels("corrected", "1"))
     row = project.run(losses=WORSE_IN_THE_FIRST)["sw"]
     assert row["harm"]["source"] == "dev items", "the labelled rows are not of what is asked more"
+
+
+def test_a_shift_with_nothing_to_compare_its_feedback_with_is_measured_on_dev_items(project: Project) -> None:
+    project.window("0001", sw=SHIFTED, labels=labels("a sentence"))
+    row = project.run(losses=WORSE_IN_THE_FIRST, answers={"a sentence": 9.0})["sw"]
+    assert (row["harm"]["source"], row["harm"]["after"], row["action"]) == ("dev items", 2.0, CANDIDATE)
+    project.dev("sw", [0, 20, 20, 20])
+    told = project.run()["sw"]["action_sentence"]
+    assert "no earlier window since Production was made has labelled rows" in told
+    assert "; 100% without a labelled item among the dev items" in told
 
 
 def test_unmeasured_harm_does_not_hold_an_update_back(project: Project) -> None:
@@ -103,6 +183,14 @@ def test_no_candidate_within_the_cool_down(project: Project) -> None:
     assert "1 windows ago, within the cool-down of 1" in waiting["action_sentence"]
     project.window("0003", sw=SHIFTED)
     assert project.run(losses=WORSE_IN_THE_FIRST, harm=replace(HARM, cool_down=1))["sw"]["action"] == CANDIDATE
+
+
+def test_a_version_made_for_a_window_that_is_not_there_holds_nothing_back(project: Project) -> None:
+    """The log was cut anew, and its windows have not got as far as the name of the one that led to Production."""
+    project.version("sw", window="0004")
+    for name in ("0001", "0002"):
+        project.window(name, sw=SHIFTED)
+    assert project.run(losses=WORSE_IN_THE_FIRST)["sw"]["action"] == CANDIDATE
 
 
 def test_the_verdict_file_holds_the_harm_and_the_action(project: Project) -> None:

@@ -13,6 +13,8 @@ from compass_ops.corpus.traits import text_traits
 from compass_ops.evaluation.score import ScoreSettings
 from compass_ops.evaluation.scorer import Scorer, Version
 from compass_ops.model_files import ModelEntry
+from compass_ops.monitoring.action import CANDIDATE
+from compass_ops.monitoring.adoption import window_digest
 from compass_ops.monitoring.drift import DriftSettings
 from compass_ops.monitoring.fleet import write_fleet_page
 from compass_ops.monitoring.harm import HarmSettings
@@ -22,7 +24,16 @@ from compass_ops.monitoring.watch import WatchSettings, watch
 from compass_ops.monitoring.windows import Embedding
 from compass_ops.params import load_params
 from compass_ops.selection.vectors import vectors_file, write_means
-from compass_ops.storage import file_digests, read_array, read_json, read_table, write_array, write_json, write_table
+from compass_ops.storage import (
+    file_digests,
+    read_array,
+    read_json,
+    read_table,
+    write_array,
+    write_bytes,
+    write_json,
+    write_table,
+)
 from pipelines._code import ROOT
 from tests.monitoring.test_fleet import SHIFTED as INDEX_ROW
 
@@ -58,12 +69,16 @@ EMBEDDING = Embedding("e" * 64, "", _embed)
 
 
 class KnownLosses(Scorer):
-    """A scorer that knows the loss of an answer, in nats per byte, by its prompt's cluster; wrong choices lose 9."""
+    """A scorer that knows the loss of an answer, in nats per byte, by its prompt's cluster; wrong choices lose 9.
 
-    def __init__(self, root: Path, losses: Sequence[float], corrected: float | None = None) -> None:
+    ``answers``: losses of users' own answers, wherever they are asked.
+    """
+
+    def __init__(self, root: Path, losses: Sequence[float], answers: Mapping[str, float]) -> None:
         base = ModelEntry("base", None, "base", BASE)
-        super().__init__(base, root, ScoreSettings(" ", 64, 512), root / "memo" / f"{losses} {corrected}")
-        self.losses, self.corrected = losses, corrected
+        memo = root / "memo" / f"{losses} {sorted(answers.items())}"
+        super().__init__(base, root, ScoreSettings(" ", 64, 512), memo)
+        self.losses, self.answers = losses, answers
 
     def _computed(
         self, prompts: list[str], choices: list[list[str]], version: Version | None
@@ -74,9 +89,7 @@ class KnownLosses(Scorer):
         ]
 
     def _loss(self, prompt: str, answer: str) -> float:
-        if answer == "corrected" and self.corrected is not None:
-            return self.corrected
-        return self.losses[int(prompt[0])]
+        return self.answers.get(answer, self.losses[int(prompt[0])])
 
 
 class Project:
@@ -87,6 +100,7 @@ class Project:
             "windows": root / "traffic",
             "production": root / "production",
             "registry": root / "registry.json",
+            "alarms": root / "alarms",
         }
         self.names: list[str] = []
 
@@ -96,8 +110,11 @@ class Project:
         *,
         embedder: tuple[str, str] = ("e" * 64, ""),
         window: str | None = None,
+        rows: str | None = None,
         adopted: Sequence[str] = (),
+        adopted_rows: Mapping[str, list[str]] | None = None,
     ) -> Path:
+        """``rows``: digest of the window that the version was made for; versions made before do not say."""
         folder = self.inputs["production"] / language
         centroids = np.eye(self.clusters, dtype=np.float32)
         asked = np.repeat(np.arange(self.clusters), 400 // self.clusters)
@@ -108,8 +125,9 @@ class Project:
         write_table(folder / "reference" / "rows.parquet", traits.append_column("session", pa.array(range(len(asked)))))
         made_with = dict(zip(("digest", "prefix"), embedder, strict=True))
         manifest = {"digest": "a" * 64, "base": {"digest": BASE}, "embedder": made_with, "window": window}
-        write_json(folder / "manifest.json", manifest)
+        write_json(folder / "manifest.json", manifest | ({} if rows is None else {"window_digest": rows}))
         self.registry[language] = {"production": {"version": "1", "digest": "a" * 64}, "adopted": list(adopted)}
+        self.registry[language] |= {} if adopted_rows is None else {"adopted_rows": adopted_rows}
         return folder
 
     def window(
@@ -150,11 +168,11 @@ class Project:
         embedding: Embedding = EMBEDDING,
         harm: HarmSettings = HARM,
         losses: Sequence[float] = (1.0,) * CLUSTERS,
-        corrected: float | None = None,
+        answers: Mapping[str, float] = MappingProxyType({}),
     ) -> dict[str, dict[str, Any]]:
         write_json(self.inputs["windows"] / "windows.json", self.names)
         write_json(self.inputs["registry"], {"schema": 1, "languages": self.registry})
-        prober = Prober(KnownLosses(self.root, losses, corrected), self.root / "ingest", self.root / "embed", harm)
+        prober = Prober(KnownLosses(self.root, losses, answers), self.root / "ingest", self.root / "embed", harm)
         watch(self.inputs, embedding, prober, settings, self.root / "drift")
         summary: dict[str, dict[str, Any]] = read_json(self.root / "drift" / "summary.json")
         return summary
@@ -219,6 +237,24 @@ def test_an_adopted_window_is_not_tested_and_keeps_its_alarm(project: Project, b
     assert isinstance(row["last_alarm"], dict)
     assert row["last_alarm"]["window"] == "0002"
     assert (project.root / "drift" / "sw" / "report.html").read_bytes() == page
+
+
+def test_a_window_is_adopted_only_if_its_rows_are_those_that_were_adopted(project: Project) -> None:
+    """The log was cut anew: another window bears the name of the one that Production was made for."""
+    project.window("0002", sw=SHIFTED)
+    here, other = window_digest(project.inputs["windows"] / "0002" / "sw.parquet"), "f" * 64
+    project.version("sw", window="0002", rows=here)
+    assert project.run()["sw"]["verdict"] == "adopted"
+    project.version("sw", window="0002", rows=other)
+    assert project.run()["sw"]["verdict"] == "drift"
+    project.version("sw", adopted=["0002"], adopted_rows={"0002": [other]})
+    assert project.run()["sw"]["verdict"] == "drift"
+    project.version("sw", adopted=["0002"], adopted_rows={"0002": [other, here]})
+    assert project.run()["sw"]["verdict"] == "adopted"
+    project.version("sw", window="0002", rows=other, adopted=["0002"], adopted_rows={"0002": [other]})
+    project.window("0003", sw=SHIFTED)
+    row = project.run(harm=replace(HARM, required=False, cool_down=5))["sw"]
+    assert row["action"] == CANDIDATE, "how long ago Production was made cannot be told"
 
 
 def test_languages_without_production_or_traffic(project: Project) -> None:
@@ -331,7 +367,41 @@ def test_a_few_long_sessions_are_insufficient(project: Project) -> None:
     project.window("0001", sessions=[f"s{row // 25}" for row in range(100)], sw=SHIFTED)
     row = project.run()["sw"]
     assert row["verdict"] == "insufficient data"
-    assert "the window has 4 sessions, 20 are needed" in str(row["sentence"])
+    assert "the window has 4 rows, 50 are needed. One prompt per session was compared, 4 of" in str(row["sentence"])
+
+
+def test_of_sessions_against_a_reference_without_one_prompt_each_is_compared(project: Project) -> None:
+    project.version("sw")
+    project.window("0001", sessions=[f"s{row // 2}" for row in range(120)], sw=[84, 12, 12, 12])
+    row = project.run()["sw"]
+    assert (row["verdict"], row["n_window"], row["n_reference"]) == ("drift", 60, 400)
+    told = "One prompt per session was compared, 60 of the window's 120, because the reference has no sessions."
+    assert str(row["sentence"]).endswith(told)
+    folder = project.root / "drift" / "sw"
+    assert told in (folder / "report.html").read_text("utf-8")
+    assert read_verdict(folder / "verdict.json").n_window == 60
+    assert np.bincount(read_array(folder / "clusters.npy")).tolist() == [84, 12, 12, 12], "what is shown is all rows"
+    assert "from 25.0% to 70.0%" in str(row["sentence"])
+    more = project.run(replace(SETTINGS, drift=replace(DRIFT, minimum_window=61)))["sw"]
+    assert (more["verdict"], more["n_window"]) == ("insufficient data", 60)
+    assert "the window has 60 rows, 61 are needed. One prompt per session was compared" in str(more["sentence"])
+    fixed = project.run(replace(SETTINGS, drift=replace(DRIFT, correction="fixed")))["sw"]
+    assert (fixed["n_window"], "per session" in str(fixed["sentence"])) == (120, False)
+
+
+def test_of_a_reference_with_sessions_one_prompt_each_is_compared(project: Project) -> None:
+    folder = project.version("sw")
+    project.window("0001", sw=SHIFTED)
+    rows = read_table(folder / "reference" / "rows.parquet")
+    numbers = pa.array([row // 4 for row in range(rows.num_rows)], pa.int64())
+    write_table(folder / "reference" / "rows.parquet", rows.set_column(4, "session", numbers))
+    row = project.run()["sw"]
+    assert (row["verdict"], row["n_window"], row["n_reference"]) == ("drift", 100, 100)
+    assert "100 of the reference's 400, because the window has no sessions" in str(row["sentence"])
+    project.window("0001", sessions=[f"s{row // 2}" for row in range(100)], sw=SHIFTED)
+    row = project.run()["sw"]
+    assert (row["n_window"], row["n_reference"]) == (100, 400)
+    assert "per session" not in str(row["sentence"])
 
 
 def test_a_window_without_text_is_judged_alike_and_shows_none(project: Project) -> None:
@@ -410,11 +480,58 @@ def test_two_hundred_languages_stay_under_sixty_megabytes(tmp_path: Path) -> Non
     assert sum(path.stat().st_size for path in files) < 60_000_000
 
 
-def test_an_alarm_that_led_to_no_version_is_remembered_by_the_registry(project: Project) -> None:
+def remember_alarm(project: Project, language: str = "sw") -> bytes:
+    """Put the alarm of the last round into the registry's files, as `promote` and `register` do; return its page."""
+    last = project.root / "drift" / language
+    row = read_json(project.root / "drift" / "summary.json")[language]
+    assert row["alarmed"]
+    project.registry[language]["last_alarm"] = row["last_alarm"]
+    write_bytes(project.inputs["alarms"] / f"{language}.json", (last / "verdict.json").read_bytes())
+    return (last / "report.html").read_bytes()
+
+
+def test_an_alarm_that_led_to_no_version_keeps_its_report_through_quiet_windows(project: Project) -> None:
     project.version("sw")
-    project.registry["sw"]["last_alarm"] = {"window": "0001", "p_value": 0.01, "sentence": "What is asked has shifted."}
-    project.window("0002", sw=SAME)
+    project.window("0002", sw=SHIFTED)
+    project.run()
+    page = remember_alarm(project)
+    project.window("0003", sw=SAME)
     quiet = project.run()["sw"]
-    assert (quiet["verdict"], quiet["last_alarm"]["window"]) == ("no drift", "0001")
+    assert (quiet["verdict"], quiet["alarmed"], quiet["last_alarm"]["window"]) == ("no drift", False, "0002")
+    assert quiet["report"] == "sw/report.html"
+    assert (project.root / "drift" / "sw" / "report.html").read_bytes() == page
+    assert project.run(replace(SETTINGS, html_limit=0))["sw"]["report"] is None
+    project.window("0004", sw=SHIFTED)
+    assert project.run()["sw"]["last_alarm"]["window"] == "0004"
+    (project.inputs["alarms"] / "sw.json").unlink()
+    project.window("0004", sw=SAME)
+    gone = project.run()["sw"]
+    assert (gone["last_alarm"]["window"], gone["report"]) == ("0002", None)
+
+
+def test_the_last_alarm_is_the_newest_whatever_its_window_is_called(project: Project) -> None:
+    """The log was cut anew, so that its names begin again: 0050 was long ago."""
+    folder = project.version("sw", window="0050")
+    project.window("0050", sw=[10, 10, 10, 70])
+    project.version("sw")
+    project.run()
+    (folder / "drift.json").write_bytes((project.root / "drift" / "sw" / "verdict.json").read_bytes())
+    remember_alarm(project)
+    project.names = []
+    project.version("sw", window="0050", rows="f" * 64)
+    project.registry["sw"]["last_alarm"] = {"window": "0050", "p_value": 0.01, "sentence": "long ago"}
     project.window("0003", sw=SHIFTED)
     assert project.run()["sw"]["last_alarm"]["window"] == "0003"
+    remember_alarm(project)
+    project.window("0004", sw=SAME)
+    assert project.run()["sw"]["last_alarm"]["window"] == "0003"
+
+
+def test_the_alarm_that_production_came_from_stands_in_where_the_registry_holds_none(project: Project) -> None:
+    folder = project.version("sw")
+    project.window("0002", sw=SHIFTED)
+    project.run()
+    (folder / "drift.json").write_bytes((project.root / "drift" / "sw" / "verdict.json").read_bytes())
+    project.window("0003", sw=SAME)
+    row = project.run()["sw"]
+    assert (row["last_alarm"]["window"], row["report"]) == ("0002", "sw/report.html")

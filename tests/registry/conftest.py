@@ -21,6 +21,7 @@ from compass_ops.training.version import Origin, write_manifest
 from tests.server.running import server_under_test
 
 BASE = {"id": "tiny", "revision": None, "digest": "b" * 64, "path": "build/base/model"}
+ROWS = "d" * 64  # digest of the window's rows of every version that was made for one
 EMBEDDER = {"id": "static", "revision": None, "digest": "e" * 64, "path": "build/base/embedder"}
 
 
@@ -81,7 +82,8 @@ def make_version(
     write_json(folder / "adapter" / "adapter_config.json", {"r": 2, "base_model_name_or_path": None})
     write_array(folder / "reference" / "centroids.npy", np.eye(3, dtype=np.float32))
     write_json(folder / "reference" / "histogram.json", {"counts": [1, 2, 3]})
-    origin = Origin(language, BASE, EMBEDDER, parent, window, "5" * 64, {"separator": " ", "max_tokens": 64})
+    text, rows = {"separator": " ", "max_tokens": 64}, None if window is None else ROWS
+    origin = Origin(language, BASE, EMBEDDER, parent, window, "5" * 64, text, rows)
     manifest = write_manifest(folder, origin)
     return str(manifest["digest"])
 

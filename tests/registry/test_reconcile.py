@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from compass_ops.errors import ConflictError, RegistryError
+from compass_ops.registry.checkup import examine, verify_versions
 from compass_ops.registry.database_client import DatabaseClient
 from compass_ops.registry.history import Entry
 from compass_ops.registry.reconcile import Evidence, reconcile
+from compass_ops.registry.restore import restore
+from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from compass_ops.registry.versions import verify_version
@@ -196,6 +199,9 @@ def test_a_decision_against_a_version_that_was_replaced_is_a_conflict(
     receipt = run(store, decisions)["languages"]["sw"]
     assert receipt["status"] == "conflict"
     assert "taken against version 1, but version 2 is in Production" in receipt["reason"]
+    state = store.read_language("sw").state
+    assert [entry.kind for entry in state.entries] == ["promoted", "promoted", "tested"]
+    assert state.gate_uses == 3
     decisions.decide("sw", late)
     assert "taken against the bare base, but version 2" in run(store, decisions)["languages"]["sw"]["reason"]
     assert shown(store)[1] == {"champion": "2"}
@@ -221,6 +227,7 @@ def test_who_loses_the_race_for_the_history_gets_a_conflict_and_changes_nothing(
     assert shown(store) == ({"1": "Production", "2": "None"}, {"champion": "1"})
     assert [entry.kind for entry in store.read_language("sw").state.entries] == ["promoted", "held"]
     assert statuses(run(store, decisions)) == {"sw": "held"}
+    assert store.read_language("sw").state.gate_uses == 2
     ask(store, "released", "sw", "over")
     assert run(store, decisions)["languages"]["sw"] == {
         "status": "promoted",
@@ -239,6 +246,63 @@ def test_a_hold_stops_promotions_and_its_receipt_says_whose_it_is(store: Registr
     assert shown(store) == ({"1": "Production"}, {"champion": "1"})
     ask(store, "released", "sw", "shown")
     assert statuses(run(store, decisions)) == {"sw": "promoted"}
+
+
+def test_a_look_at_the_gate_half_counts_once_also_while_the_language_is_held(
+    store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = promote(store, decisions, "sw", 1)
+    ask(store, "held", "sw", "demo on Friday")
+    candidate = decisions.candidate("sw", 2, window="0004")
+    record = decisions.decide("sw", candidate, against=("1", digest), window="0004")
+    assert statuses(run(store, decisions)) == {"sw": "held"}
+    state = store.read_language("sw").state
+    entry = state.entries[-1]
+    assert (entry.kind, entry.digest, entry.window, entry.record) == ("tested", candidate, "0004", record)
+    assert (entry.version, entry.source, entry.target, entry.used_gate) == (None, None, None, True)
+    assert "looked at to promote, which could not take effect. ann holds the language" in entry.why
+    assert (state.gate_uses, state.production, candidate in state.judged, state.adopted) == (2, "1", False, ())
+    assert state.hold is not None
+    assert shown(store) == ({"1": "Production"}, {"champion": "1"})
+    with counted_writes(monkeypatch) as second:
+        assert statuses(run(store, decisions)) == {"sw": "held"}
+    assert second == []
+    other = decisions.candidate("sw", 3, window="0005")
+    decisions.decide("sw", other, against=("1", digest), window="0005")
+    run(store, decisions)
+    assert store.read_language("sw").state.gate_uses == 3
+    ask(store, "released", "sw", "shown")
+    assert statuses(run(store, decisions)) == {"sw": "promoted"}
+    assert store.read_language("sw").state.gate_uses == 3, "promoted by the test that was counted under the hold"
+    assert examine(store, ["sw"]) == []
+    assert verify_versions(store, ["sw"], every_version=True) == {"sw/1": [], "sw/2": []}
+
+
+def test_a_decision_without_a_look_is_not_counted_while_the_language_is_held(
+    store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(store, decisions, "sw", 1)
+    ask(store, "held", "sw", "demo on Friday")
+    decisions.decide("sw", decisions.candidate("sw", 2), "cannot judge")
+    with counted_writes(monkeypatch) as done:
+        run(store, decisions)
+    assert done == []
+
+
+def test_a_deleted_champion_is_restored_after_a_test_that_took_no_effect(
+    store: RegistryStore, decisions: Decisions, project: Path
+) -> None:
+    digest = promote(store, decisions, "sw", 1)
+    write_snapshot(store, project / "build" / "snapshot", project / ".memo" / "versions")
+    ask(store, "held", "sw", "demo on Friday")
+    decisions.decide("sw", decisions.candidate("sw", 2), against=("1", digest))
+    run(store, decisions)
+    view = store.read_language("sw")
+    store.discard("sw", view.versions["1"])
+    assert "the same files are version" in restore(store, store.read_language("sw"), "1", "it is needed")
+    state = store.read_language("sw").state
+    assert [entry.kind for entry in state.entries] == ["promoted", "held", "tested", "restored"]
+    assert (state.gate_uses, state.digests[str(state.production)]) == (2, digest)
 
 
 def test_a_champion_that_was_rolled_back_stays_rolled_back(

@@ -9,8 +9,8 @@ from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digests, read_json
-from tests.registry.conftest import Decisions, ask, files_of
-from tests.registry.test_reconcile import promote
+from tests.registry.conftest import ROWS, Decisions, ask, files_of
+from tests.registry.test_reconcile import promote, run
 
 WEIGHTS = "adapter/adapter_model.safetensors"
 
@@ -101,6 +101,18 @@ def test_a_champion_whose_files_or_version_are_gone_is_named(
     open_client(store.location).delete_model_version("compass-sw", "1")
     with pytest.raises(RegistryError, match="version 1 is in Production but was deleted from the registry"):
         snapshot(store, out)
+
+
+def test_adopted_windows_come_with_their_rows(store: RegistryStore, decisions: Decisions, out: Path) -> None:
+    first = promote(store, decisions, "sw", 1)
+    decisions.decide("sw", decisions.candidate("sw", 2, window="0007"), against=("1", first), window="0007")
+    run(store, decisions)
+    entry = read_json(snapshot(store, out) / "registry.json")["languages"]["sw"]
+    assert (entry["adopted"], entry["adopted_rows"]) == (["0007"], {"0007": [ROWS]})
+    promote(store, decisions, "sw", 3)
+    store.discard("sw", store.read_language("sw").versions["2"])
+    entry = read_json(snapshot(store, out) / "registry.json")["languages"]["sw"]
+    assert (entry["adopted"], entry["adopted_rows"]) == (["0007"], {"0007": [None]})
 
 
 def test_languages_come_and_go_in_the_production_folder(store: RegistryStore, decisions: Decisions, out: Path) -> None:
