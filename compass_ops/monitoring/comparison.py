@@ -197,13 +197,11 @@ def _compared(
     (folder, centroids), (watched, adopted) = fitted, how
     settings, seed, name = watched.drift, watched.seed, judged.language
     sessions = window.sessions, reference.sessions
-    if adopted:
+    if adopted or not is_enough((len(window.blocks), len(reference.blocks)), sessions, settings):
         return Compared(histograms, sessions, None)
     if settings.correction != "fixed":  # which permutes nothing
         reference, window = comparable(*samples, generator(seed, "drift", "sessions", name, judged.window))
     rows = len(window.blocks), len(reference.blocks)
-    if not is_enough(rows, sessions, settings):
-        return Compared(histograms, sessions, None, rows)
     shape = settings.random_features, settings.novelty_quantile
     lens = fit_lens(centroids, read_array(folder / "fitting.npy"), shape, generator(seed, "drift", "lens", name))
     rng = generator(seed, "drift", name, judged.window)

@@ -277,7 +277,6 @@ def _tested(
 def _untested(language: str, one: Compared, settings: DriftSettings) -> LanguageDrift:
     minimum = settings.minimum_window, settings.minimum_reference
     sentence = insufficient_sentence(one.rows, minimum, one.sessions, settings.minimum_sessions)
-    sentence += thinned_sentence(one.rows, one.all_rows)
     return LanguageDrift(language, "insufficient data", sentence, (), None, *one.rows, 0, ())
 
 

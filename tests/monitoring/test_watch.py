@@ -367,7 +367,7 @@ def test_a_few_long_sessions_are_insufficient(project: Project) -> None:
     project.window("0001", sessions=[f"s{row // 25}" for row in range(100)], sw=SHIFTED)
     row = project.run()["sw"]
     assert row["verdict"] == "insufficient data"
-    assert "the window has 4 rows, 50 are needed. One prompt per session was compared, 4 of" in str(row["sentence"])
+    assert "the window has 4 sessions" in str(row["sentence"])
 
 
 def test_of_sessions_against_a_reference_without_one_prompt_each_is_compared(project: Project) -> None:
@@ -382,9 +382,10 @@ def test_of_sessions_against_a_reference_without_one_prompt_each_is_compared(pro
     assert read_verdict(folder / "verdict.json").n_window == 60
     assert np.bincount(read_array(folder / "clusters.npy")).tolist() == [84, 12, 12, 12], "what is shown is all rows"
     assert "from 25.0% to 70.0%" in str(row["sentence"])
-    more = project.run(replace(SETTINGS, drift=replace(DRIFT, minimum_window=61)))["sw"]
-    assert (more["verdict"], more["n_window"]) == ("insufficient data", 60)
-    assert "the window has 60 rows, 61 are needed. One prompt per session was compared" in str(more["sentence"])
+    many = project.run(replace(SETTINGS, drift=replace(DRIFT, minimum_window=120)))["sw"]
+    assert many["verdict"] == "drift", "the minimum is of all prompts"
+    more = project.run(replace(SETTINGS, drift=replace(DRIFT, minimum_window=121)))["sw"]
+    assert (more["verdict"], more["n_window"]) == ("insufficient data", 120)
     fixed = project.run(replace(SETTINGS, drift=replace(DRIFT, correction="fixed")))["sw"]
     assert (fixed["n_window"], "per session" in str(fixed["sentence"])) == (120, False)
 
