@@ -15,6 +15,7 @@ from tests.monitoring.test_update import COINS, World, records, small_params
 
 INPUTS = {"drift": "drift", "windows": "traffic", "production": "production", "records": "ingest", "vectors": "embed"}
 INPUTS |= {"base": "base.json", "embedder": "base.json", "registry": "registry.json", "candidates": "update"}
+INPUTS |= {"alarms": "alarms"}
 
 
 class Road:
@@ -28,6 +29,7 @@ class Road:
             manifest = read_json(world.made(language) / "manifest.json")
             registry[language] = {"production": {"version": "1", "digest": manifest["digest"]}}
         write_json(self.root / "registry.json", {"languages": registry})
+        (self.root / "alarms").mkdir()
         self.set()
 
     def set(self, **sections: Mapping[str, Any]) -> None:
