@@ -43,6 +43,9 @@ def test_items_and_metrics(project: Project) -> None:
             interval.high,
             ITEMS,
         )
+        dev = rows_of(items, model, "dev")["correct"].to_pylist()
+        asked_alike = pytest.approx((sum(dev) / ITEMS, ITEMS))
+        assert (found["dev"]["accuracy"], found["dev"]["n"]) == asked_alike, "in all clusters"
     assert summary["adapter"]["accuracy"] == 1 > summary["base"]["accuracy"]
     assert read_json(out / "metrics.json")["sw"] == summary
     lines = (out / "accuracy.csv").read_text("utf-8").splitlines()
@@ -115,7 +118,9 @@ def test_items_without_answers_have_scores_and_no_accuracy(project: Project) -> 
     rows = rows_of(read_table(out / "sw" / "items.parquet"), "base", "gate")
     assert rows["correct"].null_count == rows["margin"].null_count == ITEMS
     assert rows["scores"].null_count == 0
-    assert read_json(out / "sw" / "metrics.json")["base"] == {
+    found = read_json(out / "sw" / "metrics.json")["base"]
+    assert found.pop("dev")["n"] == pytest.approx(ITEMS)
+    assert found == {
         "accuracy": None,
         "low": None,
         "high": None,
