@@ -20,7 +20,8 @@ def write_snapshot(store: RegistryStore, out: Path, memo: Path) -> None:
     """Write the registry as files.
 
     ``<out>/registry.json``; ``<out>/production/<language>/``, the verified Production versions; and
-    ``<out>/alarms/<language>.json``, the verdict of the language's last alarm, where it is still beside its version.
+    ``<out>/alarms/<language>.json``, the verdict of the language's last alarm, where it is still beside its version,
+    with ``digests.json`` of what is there.
 
     Parameters
     ----------
@@ -44,12 +45,14 @@ def write_snapshot(store: RegistryStore, out: Path, memo: Path) -> None:
             version = _production(view)
             link_tree(_kept(store, version, memo), out / PRODUCTION_FOLDER / language)
     told = registry_json({language: view.state for language, view in views.items()})
+    digests = {}
     for language, view in views.items():
         alarm = last_alarm(view)
         told["languages"][language] |= {"adopted_rows": _adopted_rows(view), "last_alarm": alarm and alarm.told}
-        content = None if alarm is None else alarm_verdict(store, alarm, memo / "verdicts")
-        if content is not None:
+        if alarm is not None and (content := alarm_verdict(store, alarm, memo / "verdicts")) is not None:
             write_bytes(out / ALARMS_FOLDER / f"{language}.json", content)
+            digests[language] = alarm.verdict
+    write_json(out / ALARMS_FOLDER / "digests.json", digests)  # DVC warns of an empty folder in every run
     write_json(out / REGISTRY, told)
 
 
