@@ -10,7 +10,11 @@ from compass_ops.training.train import LossTerm
 
 
 def normalised(fisher: Mapping[str, torch.Tensor]) -> Weights:
-    """Scale the diagonal to mean 1 over all weights, so that lambda means the same for every language."""
+    """Scale the diagonal to mean 1 over all weights, so that lambda means the same for every language.
+
+    A departure from METHOD 3.1, which scales each group of modules by itself: what one group is worth beside another
+    stays as measured. Not compared.
+    """
     total = sum(float(tensor.sum()) for tensor in fisher.values())
     count = sum(tensor.numel() for tensor in fisher.values())
     return {name: tensor * (count / total) if total > 0 else tensor for name, tensor in fisher.items()}
