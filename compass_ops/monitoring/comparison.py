@@ -90,7 +90,7 @@ class Production:
         former = ((name, digest) for name in self.entry.get("adopted", []) for digest in rows.get(name, [None]))
         return is_among(window, [self._made_for, *former])
 
-    def since(self, files: Sequence[Path]) -> Sequence[Path]:
+    def windows_after(self, files: Sequence[Path]) -> Sequence[Path]:
         """Return of windows' files, newest first, those after the one that the version was made for."""
         made = next((place for place, file in enumerate(files) if is_among(file, [self._made_for])), None)
         return files[:made]
@@ -179,7 +179,7 @@ def _seen(production: Production, files: Sequence[Path], embedding: Embedding, w
     }
     evidence = Evidence(histograms, moved, examples, described(rows, window.table))
     feedback = with_groups(labelled(window.table.append_column("cluster", pa.array(clusters[1]))))
-    after = production.since(files)
+    after = production.windows_after(files)
     since = None if len(after) == len(files) else int(window.name) - int(window_name_of(files[len(after)]))
     earlier = tuple(reversed(after[1:]))
     return Seen(judged, production.folder, compared, evidence, clusters[1], feedback, earlier, since, adopted)

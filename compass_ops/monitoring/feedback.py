@@ -12,7 +12,7 @@ from compass_ops.selection.choose import Rows, with_reasons
 from compass_ops.selection.problem import affordable
 from compass_ops.selection.subset import Costs
 
-HELD_ROLES = ("target", "dev", "gate")
+ROLES_HELD_BACK = ("target", "dev", "gate")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def choose_feedback(window: Rows, held: pa.Table, rules: FeedbackRules, rng: np.
     ----------
     window : Rows
     held : table of records
-        The language's own rows of ``HELD_ROLES``: no other language's judge its adapter, and only that is trained.
+        The language's own rows of ``ROLES_HELD_BACK``: no other language's judge its adapter, and only that is trained.
     rules : FeedbackRules
     rng : numpy.random.Generator
         Drawn from only where the budget is exceeded.

@@ -131,10 +131,11 @@ def measure_harm(
     known = histograms.reference / max(1, histograms.reference.sum())
     shares = np.maximum(asked - known, 0.0) if drifted else asked
     for losses, wanted, what in ((now, shares, "what is asked now"), (past, known, "what was asked before")):
-        finite = np.isfinite(losses.values).all()
-        lacks = lack((losses.clusters, losses.groups), wanted, losses.source, settings) if finite else None
-        if not finite or lacks is not None:
-            return f"{lacks or f'losses that are not finite among the {losses.source}'} for {what}"
+        lacks: str | None = f"losses that are not finite among the {losses.source}"
+        if np.isfinite(losses.values).all():
+            lacks = lack((losses.clusters, losses.groups), wanted, losses.source, settings)
+        if lacks is not None:
+            return f"{lacks} for {what}"
     new, old = share_weights(now.clusters, shares), share_weights(past.clusters, known)
     after, before = weighted_mean(now.values, new), weighted_mean(past.values, old)
     half = NormalDist().inv_cdf(1 - level) * _error(now, past, (new, old), (after, before))

@@ -18,7 +18,7 @@ from compass_ops.evaluation.candidates import choose_candidate
 from compass_ops.evaluation.items import item_table, paired_items, rows_of
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
 from compass_ops.monitoring.adoption import window_digest
-from compass_ops.monitoring.feedback import HELD_ROLES, Feedback, FeedbackRules, choose_feedback
+from compass_ops.monitoring.feedback import ROLES_HELD_BACK, Feedback, FeedbackRules, choose_feedback
 from compass_ops.monitoring.windows import Embedding, read_window
 from compass_ops.params import Params
 from compass_ops.seeding import derived_seed, generator
@@ -175,7 +175,7 @@ class Updater:
         rules = FeedbackRules(
             ingest.near_duplicates, ingest.keep_translations, self.params.update.budget, self.params.sample.unit, costs
         )
-        files = [self.records / role / f"{language}.parquet" for role in HELD_ROLES]
+        files = [self.records / role / f"{language}.parquet" for role in ROLES_HELD_BACK]
         held = pa.concat_tables([to_table([]), *(read_table(file) for file in files if file.exists())])
         return choose_feedback(asked, held, rules, rng)
 
