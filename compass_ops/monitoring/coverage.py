@@ -27,6 +27,7 @@ _COLUMNS = (
 _WIDE = 40  # characters of an example in the terminal
 _LANGUAGES = 4  # named in the terminal
 _WITHOUT_QUOTAS = {"own_only", "random", "all", "langsim", "langrank", "nearest", "dsir"}  # strategies
+_WITHOUT_BUDGET = {"own_only", "all"}
 # What texts must not do to a terminal: move the cursor, end the line, or turn the rest of it around.
 _CONTROLS = {"Cc", "Cs", "Zl", "Zp"}
 _TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
@@ -61,9 +62,11 @@ def headline(plan: Plan) -> str:
     kept = sum(min(one["target_share"], one["held_share"]) for one in plan["clusters"])
     after = sum(min(one["target_share"], one["share_after"]) for one in plan["clusters"])
     drawn = ", ".join(f"{name} {count}" for name, count in plan["languages"].items()) or "none"
+    spent = f"{plan['chosen']} of {plan['budget']} {plan['unit']}"
+    if plan["strategy"] in _WITHOUT_BUDGET:
+        spent = f"{plan['chosen']} {plan['unit']}; no budget binds"
     return (
-        f"{plan['rows']} rows by {plan['strategy']} ({plan['chosen']} of {plan['budget']} {plan['unit']}), from: "
-        f"{drawn}. "
+        f"{plan['rows']} rows by {plan['strategy']} ({spent}), from: {drawn}. "
         f"Training data and what is asked overlap by {kept:.0%} without them and by {after:.0%} with them."
     )
 

@@ -90,6 +90,10 @@ def test_the_headline_tells_what_the_choice_changes() -> None:
     )
 
 
+def test_the_headline_names_no_budget_where_none_binds() -> None:
+    assert headline(PLAN | {"strategy": "all"}).startswith("10 rows by all (10 rows; no budget binds), from: id 10.")
+
+
 def test_the_terminal_shows_the_same_without_what_is_quiet() -> None:
     lines = plan_text(PLAN).splitlines()
     assert lines[0].startswith("sw: 10 rows by compass_plus")
