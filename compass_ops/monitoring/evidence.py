@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -36,12 +37,21 @@ class Evidence:
     examples : mapping of cluster to prompts
         A few prompts of the window; none where no text is kept.
     descriptions : sequence of Description
+    period : str or None
+        When the window's first and last row were asked; None where it is not known, as of simulated traffic.
     """
 
     histograms: Histograms
     moved: Sequence[ClusterMove]
     examples: Mapping[int, Sequence[str]]
     descriptions: Sequence[Description]
+    period: str | None
+
+
+def asked_between(times: Sequence[str | None]) -> str | None:
+    """Return the earliest and the latest of ISO 8601 times, in UTC to the minute; None if no time is known."""
+    known = [datetime.fromisoformat(time).astimezone(UTC) for time in times if time is not None]
+    return f"{min(known):%Y-%m-%d %H:%M} to {max(known):%Y-%m-%d %H:%M} UTC" if known else None
 
 
 def described(reference: pa.Table, window: pa.Table) -> tuple[Description, ...]:

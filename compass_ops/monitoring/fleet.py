@@ -30,13 +30,17 @@ class Score:
 
 @dataclass(frozen=True)
 class DriftCell:
-    """What the newest window showed and what is done about it; ``p_value`` is None where nothing was tested."""
+    """What the newest window showed and what is done about it.
+
+    ``p_value`` is None where nothing was tested, ``period`` where the log's times are not known.
+    """
 
     verdict: str
     sentence: str
     action: str
     action_sentence: str
     window: str | None
+    period: str | None
     p_value: float | None
 
 

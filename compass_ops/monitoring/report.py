@@ -170,7 +170,8 @@ def _figures(verdict: Verdict, settings: DriftSettings) -> Iterator[tuple[str, f
 
 def _widgets(verdict: Verdict, evidence: Evidence) -> Iterator[BaseWidgetInfo]:
     judged = verdict.judged
-    about = f"{judged.language}, window {judged.window}, against Production version {judged.version}"
+    window = f"window {judged.window}" + (f" ({evidence.period})" if evidence.period else "")
+    about = f"{judged.language}, {window}, against Production version {judged.version}"
     yield counter(title=about, counters=[CounterData(verdict.sentence, verdict.verdict.capitalize())])
     yield counter(
         counters=[

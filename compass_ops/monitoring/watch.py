@@ -93,7 +93,7 @@ def watch(inputs: Mapping[str, Path], embedding: Embedding, prober: Prober, sett
         shown = _write_reports(verdicts, alarms, aside, settings.html_limit)
         for language, verdict in verdicts.items():
             row = _judged_row(verdict, _last_alarm(alarms[language], remembered[language]), aside)
-            summary[language] = row | {"report": shown.get(language)}
+            summary[language] = row | {"period": newest[language].evidence.period, "report": shown.get(language)}
         write_json(aside / SUMMARY_FILE, summary)
 
 
@@ -190,7 +190,7 @@ def _write_reports(
 
 
 def _row(verdict: str, sentence: str) -> dict[str, Any]:
-    empty = ("window", "version", "findings", "p_value", "verdict_digest", "harm", "last_alarm", "report")
+    empty = ("window", "period", "version", "findings", "p_value", "verdict_digest", "harm", "last_alarm", "report")
     return {"verdict": verdict, "sentence": sentence, "action": NONE, "action_sentence": "", **dict.fromkeys(empty)}
 
 

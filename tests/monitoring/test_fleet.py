@@ -36,6 +36,7 @@ SHIFTED = FleetRow(
         "train a candidate",
         "Harm is shown.",
         "0002",
+        "2026-10-01 08:00 to 2026-10-07 21:30 UTC",
         0.001,
     ),
     decision="update promoted",
@@ -54,7 +55,7 @@ FAILED = FleetRow(
 QUIET = replace(
     SHIFTED,
     language="id",
-    drift=DriftCell("no drift", "No sign of a shift.", "none", "", "0002", 0.4),
+    drift=DriftCell("no drift", "No sign of a shift.", "none", "", "0002", None, 0.4),
     decision="kept",
     version="1",
     last_alarm=None,
@@ -105,6 +106,7 @@ def test_the_page_shows_the_figures() -> None:
         "0.463",
         "0.534 to 0.605",
         "p 0.001",
+        "Window 0002, asked 2026-10-01 08:00 to 2026-10-07 21:30 UTC. What is asked has shifted",
         "update promoted",
         "+0.151",
         "✓ passed",
@@ -123,7 +125,9 @@ def test_two_hundred_languages_stay_light() -> None:
 
 
 def test_harm_without_shift_calls_a_person() -> None:
-    called = replace(QUIET, drift=DriftCell("no drift", "No shift.", "page a person", "Harm is shown.", "0002", 0.4))
+    called = replace(
+        QUIET, drift=DriftCell("no drift", "No shift.", "page a person", "Harm is shown.", "0002", None, 0.4)
+    )
     page = fleet_page([called], "project")
     assert "<strong>1</strong><span>with harm that a person should look at</span>" in page
     assert "<b>Page a person.</b> Harm is shown." in page

@@ -15,6 +15,7 @@ SEEN: dict[str, Any] = {
     "action": "train a candidate",
     "action_sentence": "Harm is shown.",
     "window": "0002",
+    "period": None,
     "p_value": 0.001,
     "last_alarm": {"window": "0002", "p_value": 0.001, "sentence": "What is asked has shifted."},
     "report": "sw/report.html",

@@ -13,7 +13,7 @@ from compass_ops.corpus.traits import text_traits
 from compass_ops.errors import StorageError
 from compass_ops.monitoring.action import respond
 from compass_ops.monitoring.drift import Compared, DriftSettings, Histograms, is_enough, judge
-from compass_ops.monitoring.evidence import Evidence, described
+from compass_ops.monitoring.evidence import Evidence, asked_between, described
 from compass_ops.monitoring.harm import Harm, HarmSettings
 from compass_ops.monitoring.measures import STATISTICS, Sample, fit_lens, measure
 from compass_ops.monitoring.report import save_html, verdict_snapshot
@@ -64,7 +64,7 @@ def _judged(window: list[int]) -> tuple[Verdict, Evidence]:
     found = judge({"sw": Compared(histograms, sessions, measured)}, SETTINGS)["sw"]
     examples = {move.cluster: [HOSTILE, "ما العملة في مصر؟"] for move in found.moved}
     descriptions = described(text_traits(["abc 1", "def"]), text_traits(["ما العملة في مصر؟"] * 4))
-    return verdict_from(JUDGED, found), Evidence(histograms, found.moved, examples, descriptions)
+    return verdict_from(JUDGED, found), Evidence(histograms, found.moved, examples, descriptions, None)
 
 
 HARM_SETTINGS = HarmSettings(
@@ -153,6 +153,21 @@ def test_descriptions_hold_for_every_script() -> None:
     assert table["Share of letters, mean"] == ("75.0%", "71.4%")
     assert table["Rows in LATIN letters"] == ("100.0%", "0.0%")
     assert table["Rows in ETHIOPIC letters"] == ("0.0%", "100.0%")
+
+
+def test_the_report_says_when_the_window_was_asked(tmp_path: Path) -> None:
+    verdict, evidence = _judged(CASES["drift"])
+    asked = replace(evidence, period="2026-10-01 08:00 to 2026-10-07 21:30 UTC")
+    for shown, about in ((asked, f"sw, window 0002 ({asked.period}), against"), (evidence, "sw, window 0002, against")):
+        save_html(verdict_snapshot(verdict, shown, SETTINGS), tmp_path / "report.html")
+        assert about in (tmp_path / "report.html").read_text("utf-8")
+
+
+def test_a_period_is_from_the_earliest_to_the_latest_known_time() -> None:
+    """In UTC: the second lies two hours before its clock says."""
+    times = ["2026-10-03T12:00:00.5+00:00", "2026-10-02T01:30:00+02:00", None, "2026-10-03T12:00:00+00:00"]
+    assert asked_between(times) == "2026-10-01 23:30 to 2026-10-03 12:00 UTC"
+    assert asked_between([None, None]) is None
 
 
 def test_an_unconfirmed_shift_survives_the_snapshot_and_calls_for_nothing(tmp_path: Path) -> None:

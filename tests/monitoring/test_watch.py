@@ -145,6 +145,8 @@ class Project:
             named = sessions if sessions is not None else pa.nulls(len(prompts), pa.string())
             table = table.append_column("session", pa.array(named, pa.string()))
             table = table.append_column("completion", pa.array([labels.get(prompt[0], "") for prompt in prompts]))
+            times = [f"2026-10-1{prompt[0]}T08:00:00+00:00" for prompt in prompts]  # a cluster a day
+            table = table.append_column("time", pa.array(times, pa.string()))
             write_table(self.inputs["windows"] / name / f"{language}.parquet", table)
 
     def dev(self, language: str, counts: list[int]) -> None:
@@ -199,6 +201,7 @@ def test_only_the_shifted_language_drifts(project: Project) -> None:
     assert (verdict.judged.window, verdict.n_window, verdict.n_reference, verdict.family) == ("0002", 100, 400, 3)
     assert summary["sw"]["report"] == "sw/report.html"
     assert summary["id"]["report"] is None
+    assert summary["id"]["period"] == "2026-10-10 08:00 to 2026-10-13 08:00 UTC"
     assert "0: prompt 0" in (project.root / "drift" / "sw" / "report.html").read_text("utf-8")
     assert not (project.root / "drift" / "id" / "report.html").exists()
 
