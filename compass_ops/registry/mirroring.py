@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from compass_ops.errors import ConflictError
+from compass_ops.errors import ConflictError, RegistryError
 from compass_ops.registry.mirror import Correction, LanguageView, corrections, outside, told
 from compass_ops.registry.store import RegistryStore
 
@@ -39,6 +39,17 @@ def mirror(store: RegistryStore, languages: Iterable[str], *, strict: bool = Fal
     raise ConflictError(
         f"{', '.join(wanted)}: somebody else writes stages or aliases at this moment, past compass. Rerun later."
     )
+
+
+def mirror_decided(store: RegistryStore, languages: Iterable[str]) -> None:
+    """Call ``mirror`` for decisions that were just written; what it raises says that they took effect all the same."""
+    try:
+        mirror(store, languages)
+    except RegistryError as error:
+        raise RegistryError(
+            f"It is done, and the history says so, but stages and aliases lag behind: {error} "
+            "`compass doctor --repair` brings them up to date."
+        ) from error
 
 
 def _writes(view: LanguageView, strict: bool) -> list[Correction]:

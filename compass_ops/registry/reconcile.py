@@ -30,7 +30,7 @@ from compass_ops.registry.decisions import Receipt, Record, Write, plan_writes
 from compass_ops.registry.history import TESTED, Entry, LanguageState
 from compass_ops.registry.location import author, git_commit, now, running_experiment
 from compass_ops.registry.mirror import LanguageView, corrections
-from compass_ops.registry.mirroring import mirror
+from compass_ops.registry.mirroring import mirror, mirror_decided
 from compass_ops.registry.names import checked_language
 from compass_ops.registry.stages import ARCHIVED, NONE, PRODUCTION, PROMOTED, REFUSED, STAGED, STAGING, check_move
 from compass_ops.registry.store import RegistryStore
@@ -128,9 +128,11 @@ def apply(
             version = _register(store, write, evidence, workplace)
         try:
             _decide(store, write, version)
-            receipts[write.language] = Receipt(write.kind, write.why, version)
         except ConflictError as error:
             receipts[write.language] = Receipt("conflict", str(error), version)
+            continue
+        receipts[write.language] = Receipt(write.kind, write.why, version)
+        mirror_decided(store, [write.language])
     return receipts, repaired
 
 
@@ -142,12 +144,15 @@ def _count_look(store: RegistryStore, write: Write, receipt: Receipt) -> None:
 
 
 def _decide(store: RegistryStore, write: Write, version: str) -> None:
+    """Write the entry with which a decision takes effect; the files of what is to serve are verified first."""
     target = _TARGETS[write.kind]
     check_move(write.kind, NONE, target)
+    if target == PRODUCTION:
+        with store.opened(store.read_language(write.language).versions[version]):
+            pass
     replaces = None if write.kind == REFUSED else write.record["against"]["version"]
     moved = replace(_entry(write, write.why), version=version, source=NONE, target=target, replaces=replaces)
     store.append(moved)
-    mirror(store, [write.language])
 
 
 def _entry(write: Write, why: str) -> Entry:

@@ -13,7 +13,7 @@ from compass_ops.errors import CompassError, RegistryError
 from compass_ops.registry.history import Entry
 from compass_ops.registry.location import author, now
 from compass_ops.registry.mirror import LanguageView, Version
-from compass_ops.registry.mirroring import mirror
+from compass_ops.registry.mirroring import mirror_decided
 from compass_ops.registry.stages import NONE, PRODUCTION, RESTORED, check_move
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.versions import DECISION, run_notes, verify_version, version_faults
@@ -71,6 +71,9 @@ def _register_anew(store: RegistryStore, view: LanguageView, number: str, why: s
         again = view.version_of(digest, record["record_digest"])
         if again is None:
             again = store.add_version(language, folder, run_notes(read_json(folder / MANIFEST), record))
+        brought = store.read_language(language).versions[again]
+        if not _is_whole(store, brought):  # the run was still there, its files were not
+            store.put_files(brought, folder)
     check_move(RESTORED, NONE, PRODUCTION)
     entry = Entry(
         language=language,
@@ -87,7 +90,7 @@ def _register_anew(store: RegistryStore, view: LanguageView, number: str, why: s
         previous=state.head,
     )
     store.append(entry)
-    mirror(store, [language])
+    mirror_decided(store, [language])
     return f"{language}: version {number} was deleted; the same files are version {again} now, in Production."
 
 

@@ -274,13 +274,16 @@ class RegistryStore:
         self._tag(model_name(language), checked_version(version.number), f"{TAG}{REPORT}{note[0]}", note[1])
 
     def discard(self, language: str, version: Version) -> None:
-        """Delete a version with its files and mark its run as deleted; nothing happens where it is gone already."""
-        artifacts.delete_folder(self.location, version.source)
-        with faults.mlflow_errors(self.location, f"deleting version {version.number} of {language}"):
-            with faults.gone_already():
+        """Delete a version, with its files and run unless another has them too; nothing where it is gone already."""
+        others = self.read_language(language).versions.values()
+        # A registration takes those of an earlier one again if the answer to that one was lost.
+        if all(one.source != version.source for one in others if one.number != version.number):
+            artifacts.delete_folder(self.location, version.source)
+            with faults.mlflow_errors(self.location, f"deleting the run of {language}"), faults.gone_already():
                 self._client.delete_run(version.run_id)
-            with faults.gone_already():
-                self._client.delete_model_version(model_name(language), checked_version(version.number))
+        doing = f"deleting version {version.number} of {language}"
+        with faults.mlflow_errors(self.location, doing), faults.gone_already():
+            self._client.delete_model_version(model_name(language), checked_version(version.number))
 
     def _ensure_model(self, name: str) -> None:
         if name not in self._made:

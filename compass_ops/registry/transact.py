@@ -6,7 +6,7 @@ from pathlib import Path
 from compass_ops.errors import CompassError, ConflictError, RegistryError
 from compass_ops.registry.history import Entry
 from compass_ops.registry.mirror import LanguageView
-from compass_ops.registry.mirroring import mirror
+from compass_ops.registry.mirroring import mirror_decided
 from compass_ops.registry.names import known_language
 from compass_ops.registry.stages import PRODUCTION, PROMOTED
 from compass_ops.registry.store import RegistryStore
@@ -51,13 +51,7 @@ def transact(store: RegistryStore, asks: Sequence[Ask], required: Sequence[str] 
         kind = ConflictError if any(isinstance(error, ConflictError) for error in refusals) else RegistryError
         raise kind("\n".join([*map(str, refusals), "Nothing was done."])) from refusals[0]
     store.append(*entries)
-    try:
-        mirror(store, (entry.language for entry in entries if entry.target is not None))
-    except RegistryError as error:
-        raise RegistryError(
-            f"It is done, and the history says so, but stages and aliases lag behind: {error} "
-            "`compass doctor --repair` brings them up to date."
-        ) from error
+    mirror_decided(store, (entry.language for entry in entries if entry.target is not None))
     return entries
 
 

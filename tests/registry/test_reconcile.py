@@ -19,7 +19,7 @@ from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from compass_ops.registry.versions import verify_version
 from compass_ops.storage import file_digest, read_json, write_json
-from tests.registry.conftest import Decisions, ask
+from tests.registry.conftest import Decisions, ask, files_of
 
 WRITES = (
     "create_run",
@@ -372,6 +372,36 @@ def test_after_a_crash_at_any_write_the_next_run_ends_where_an_undisturbed_one_w
             run(RegistryStore(location), decisions)
         assert done == []
         assert len(finished_runs(RegistryStore(location))) == 2
+
+
+def test_files_that_were_altered_after_an_interrupted_registration_are_not_promoted(
+    store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = promote(store, decisions, "sw", 1)
+    decisions.decide("sw", decisions.candidate("sw", 2), against=("1", first))
+    with pytest.raises(KeyboardInterrupt), counted_writes(monkeypatch, 4):  # before the history's entry
+        run(store, decisions)
+    (files_of(store, "sw", "2") / "reference" / "histogram.json").write_text("{}")
+    with pytest.raises(RegistryError, match=r"reference/histogram.json was altered"):
+        run(store, decisions)
+    assert store.read_language("sw").state.production == "1"
+
+
+def test_a_promotion_whose_stages_lag_behind_is_told_as_done(
+    store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decisions.decide("sw", decisions.candidate("sw", 1))
+
+    def disturbed(*_: object) -> None:
+        raise ConflictError("somebody else writes stages")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("compass_ops.registry.mirroring.mirror", disturbed)
+        with pytest.raises(RegistryError, match="It is done, and the history says so, but stages and aliases lag"):
+            run(store, decisions)
+    assert store.read_language("sw").state.production == "1"
+    assert statuses(run(store, decisions)) == {"sw": "unchanged"}
+    assert shown(store) == ({"1": "Production"}, {"champion": "1"})
 
 
 def test_a_second_production_version_set_by_hand_is_put_right(store: RegistryStore, decisions: Decisions) -> None:

@@ -135,6 +135,20 @@ def test_a_champion_that_was_deleted_is_registered_anew_with_the_same_files(
     assert (state.digests["3"], state.line, state.entries[-1].replaces) == (digest, ("1", "3"), "2")
 
 
+def test_a_champion_whose_version_and_files_were_both_deleted_comes_back_whole(
+    store: RegistryStore, decisions: Decisions
+) -> None:
+    """Its run is still there and would be taken for an interrupted registration's."""
+    promote(store, decisions, "sw", 1)
+    snapshot(store)
+    folder = files_of(store, "sw", "1")
+    before = file_digests(folder)
+    open_client(store.location).delete_model_version("compass-sw", "1")
+    shutil.rmtree(folder)
+    bring_back(store)
+    assert file_digests(files_of(store, "sw", "2")) == before
+
+
 def test_a_deleted_version_that_is_not_the_champion_stays_deleted(store: RegistryStore, decisions: Decisions) -> None:
     champion = promote(store, decisions, "sw", 1)
     decisions.decide("sw", decisions.candidate("sw", 2), "refuse", against=("1", champion))

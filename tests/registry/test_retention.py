@@ -103,6 +103,21 @@ def test_discarding_deletes_the_files_and_the_history_remembers(
     assert found_leftovers(store, 0) == []
 
 
+def test_discarding_a_version_leaves_the_files_that_it_shares_with_the_champion(
+    store: RegistryStore, decisions: Decisions
+) -> None:
+    """MLflow's client repeats a registration whose answer was lost: two versions with one run."""
+    promote(store, decisions, "sw", 1)
+    champion = store.read_language("sw").versions["1"]
+    tags = {f"compass.{key}": value for key, value in champion.tags.items()}
+    open_client(store.location).create_model_version("compass-sw", champion.source, champion.run_id, tags)
+    discard_leftovers(store, found_leftovers(store, 0))
+    view = store.read_language("sw")
+    assert list(view.versions) == ["1"]
+    store.fetch(view.versions["1"], store.location.root / "fetched")
+    assert open_client(store.location).get_run(champion.run_id).info.lifecycle_stage == "active"
+
+
 def test_languages_that_params_name_no_longer_are_archived_together(store: RegistryStore, decisions: Decisions) -> None:
     for name in ("hr", "sw", "tr"):
         promote(store, decisions, name, 1)
