@@ -33,7 +33,7 @@ def tick(project: Project, as_json: bool) -> None:
         print_json({"until": step.window, "passed_over": step.passed_over})
     else:
         click.echo(f"traffic.until is {step.window} now{_passed(step.passed_over)}; running the pipeline.")
-    run_pipeline(root, aside=as_json)
+    run_pipeline(root, uri=project.uri, aside=as_json)
 
 
 def _passed(windows: Sequence[str]) -> str:

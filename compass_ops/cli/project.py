@@ -27,7 +27,7 @@ class Project:
     """
 
     def __init__(self, uri: str | None) -> None:
-        self._uri = uri
+        self.uri = uri
 
     @cached_property
     def root(self) -> Path:
@@ -52,18 +52,18 @@ class Project:
     def store(self) -> "RegistryStore":
         """The registry. With a URI given, params.yaml may be missing."""
         from compass_ops.params import PARAMS_FILE
-        from compass_ops.registry.location import registry_location
+        from compass_ops.registry.location import located
         from compass_ops.registry.store import RegistryStore
 
-        if self._uri is not None and not (self.root / PARAMS_FILE).is_file():
-            return RegistryStore(registry_location(self._uri, "compass"))
-        return RegistryStore(registry_location(self._uri or self.policies.uri, self.policies.experiment))
+        if self.uri is not None and not (self.root / PARAMS_FILE).is_file():
+            return RegistryStore(located(self.uri, "compass"))
+        return RegistryStore(located(self.uri or self.policies.uri, self.policies.experiment))
 
     def chosen(
         self,
         named: Iterable[str],
         everything: bool,
-        fits: "Callable[[LanguageView], bool]",
+        fits: "Callable[[LanguageView], bool] | None",
         *,
         versions: bool = True,
         once: bool = True,
@@ -72,6 +72,8 @@ class Project:
 
         Parameters
         ----------
+        fits : callable or None
+            None where a command means only what is named.
         versions : bool
             Whether a version may be named with a language.
         once : bool
@@ -86,8 +88,8 @@ class Project:
         """
         names = list(named)
         if bool(names) == everything:
-            raise click.UsageError("Name one or more languages, or give --all.")
-        if everything:
+            raise click.UsageError(f"Name one or more languages{', or give --all' if fits is not None else ''}.")
+        if everything and fits is not None:
             names = [language for language, view in self.store.read().items() if fits(view)]
             if not names:
                 raise RegistryError("No registered language is in a state for that. `compass status` shows them.")

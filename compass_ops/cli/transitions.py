@@ -12,6 +12,7 @@ from compass_ops.cli.options import (
     language_and_version,
     languages_argument,
     print_json,
+    reason,
     several,
     versions_argument,
     why_option,
@@ -26,16 +27,16 @@ _Given = dict[str, Any]
 
 
 def _do(
-    project: Project, kind: str, given: _Given, fits: "Callable[[LanguageView], bool]", *, versions: bool = True
+    project: Project, kind: str, given: _Given, fits: "Callable[[LanguageView], bool] | None", *, versions: bool = True
 ) -> None:
     """Ask for a move of every language that was named, and say what was done.
 
     Parameters
     ----------
     given : dict
-        What the command line gave: ``languages``, ``everything``, ``why``, ``as_json``, perhaps ``expect``.
-    fits : callable
-        Which languages --all means.
+        What the command line gave: ``languages``, ``why``, ``as_json``, perhaps ``everything`` and ``expect``.
+    fits : callable or None
+        Which languages --all means; None for a command without it.
     versions : bool
         Whether versions may be named.
     """
@@ -45,7 +46,7 @@ def _do(
 
     who, when = author(), now()
     asks = []
-    for name in project.chosen(given["languages"], given["everything"], fits, versions=versions):
+    for name in project.chosen(given["languages"], given.get("everything", False), fits, versions=versions):
         language, version = language_and_version(name)
         asks.append(Ask(language, kind, who, when, given["why"], version, given.get("expect")))
     entries = transact(project.store, asks, project.policies.required_evidence if kind == "promoted" else ())
@@ -84,7 +85,9 @@ def promote(project: Project, /, **given: Any) -> None:
 
 @click.command()
 @versions_argument
-@several
+@why_option
+@expect_option
+@json_option
 @click.pass_obj
 def stage(project: Project, /, **given: Any) -> None:
     """Put a version into Staging, for `compass approve` or `compass reject`.
@@ -94,7 +97,7 @@ def stage(project: Project, /, **given: Any) -> None:
 
     What was in Staging before is archived.
     """
-    _do(project, "staged", given, lambda _: False)
+    _do(project, "staged", given, None)
 
 
 @click.command()
@@ -159,7 +162,9 @@ def _one(languages: Sequence[str]) -> Sequence[str]:
 
 @click.command()
 @versions_argument
-@several
+@why_option
+@expect_option
+@json_option
 @click.pass_obj
 def archive(project: Project, /, **given: Any) -> None:
     """Archive a version; if it is the champion, the language has none until the next promotion.
@@ -167,7 +172,7 @@ def archive(project: Project, /, **given: Any) -> None:
     \b
       compass archive sw/4 --why "trained on the wrong data"
     """
-    _do(project, "retired", given, lambda _: False)
+    _do(project, "retired", given, None)
 
 
 @click.command()
@@ -189,7 +194,7 @@ def hold(project: Project, /, **given: Any) -> None:
 @click.command()
 @languages_argument
 @all_option
-@click.option("--why", default="no reason given", show_default=True, help="For the history.")
+@click.option("--why", default="no reason given", show_default=True, callback=reason, help="For the history.")
 @expect_option
 @json_option
 @click.pass_obj

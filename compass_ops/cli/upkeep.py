@@ -82,7 +82,7 @@ def restore(project: Project, languages: tuple[str, ...], everything: bool, why:
     come back, and the others are named. If the champion's version itself was deleted (its number never comes back),
     the same files become a new version in Production.
     """
-    from compass_ops.errors import RegistryError
+    from compass_ops.errors import ConflictError, RegistryError
     from compass_ops.registry.names import known_language
     from compass_ops.registry.restore import restore as bring_back
 
@@ -95,18 +95,20 @@ def restore(project: Project, languages: tuple[str, ...], everything: bool, why:
         if number is None:
             raise click.UsageError(f"{language}: no version is in Production. Name one, such as {language}/3.")
         asked.append((view, number))
-    done, lacking = [], []
+    done: list[str] = []
+    faults: list[RegistryError] = []
     for view, number in asked:
         try:
             done.append(bring_back(project.store, view, number, why))
         except RegistryError as error:
-            lacking.append(str(error))
+            faults.append(error)
     if as_json:
         print_json(done)
     elif done:
         click.echo("\n".join(done))
-    if lacking:
-        raise RegistryError("\n".join(lacking))
+    if faults:
+        kind = ConflictError if any(isinstance(fault, ConflictError) for fault in faults) else RegistryError
+        raise kind("\n".join(map(str, faults)))
 
 
 @click.command("gc")

@@ -23,7 +23,18 @@ class CountCut:
         """Time means nothing here."""
 
     def number(self, language: str, moment: datetime) -> int:
-        """Take the next request; return the number of its window, counted from 1."""
+        """Take the next request; return the number of its window, counted from 1.
+
+        Raises
+        ------
+        ValueError
+            If it lies behind the last window that has a name.
+        """
+        if self._counts[language] == LAST_WINDOW * self._rows:
+            raise ValueError(
+                f"{LAST_WINDOW} windows of {self._rows} requests of {language} are full. Raise traffic.window_rows, or "
+                "begin a new log"
+            )
         self._counts[language] += 1
         return (self._counts[language] - 1) // self._rows + 1
 

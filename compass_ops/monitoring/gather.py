@@ -8,6 +8,7 @@ from compass_ops.fanout import RECEIPT
 from compass_ops.monitoring.coverage import sets_quotas
 from compass_ops.monitoring.fleet import Alarm, CheckLine, ClusterPlan, Decision, DriftCell, FleetRow, Score
 from compass_ops.monitoring.verdict import FAILED
+from compass_ops.registry.stages import PROMOTED, REFUSED, STAGED
 from compass_ops.storage import read_json
 
 # Folders with one subfolder per language that may hold the receipt of a failure, in the order of the road.
@@ -35,7 +36,7 @@ def fleet_rows(inputs: Mapping[str, Path], out: Path) -> list[FleetRow]:
         seen = drift.get(language)
         failure = _failure(language, ingested.get(language, {}), inputs, seen)
         serving = _serving(registry.get(language, {}), receipts["promote"].get(language, {}))
-        decision, reason = _decided(language, receipts, serving)
+        decision, reason = _decided(language, receipts, serving, registry.get(language, {}).get("staging"))
         rows.append(
             FleetRow(
                 language=language,
@@ -85,17 +86,31 @@ def _serving(entry: Mapping[str, Any], promoted: Mapping[str, Any]) -> str | Non
     return None if production is None else str(production["version"])
 
 
-def _decided(language: str, receipts: Mapping[str, Mapping[str, Any]], serving: str | None) -> tuple[str, str]:
-    """Return the last decision that changed something or was refused, in a few words and with its reason."""
+def _decided(
+    language: str,
+    receipts: Mapping[str, Mapping[str, Any]],
+    serving: str | None,
+    staging: Mapping[str, Any] | None,
+) -> tuple[str, str]:
+    """Return the last decision that changed something, was refused or waits, in a few words and with its reason."""
     for stage, what in (("promote", "update"), ("register", "adapter")):
         receipt = receipts[stage].get(language, {})
         status, reason = str(receipt.get("status", "")), str(receipt.get("reason", ""))
-        if status in ("promoted", "refused", "held", "conflict", "cannot judge"):
+        if status == STAGED:
+            return f"{what} waits for approval", f"{reason} {_waits(language, receipt['version'])}"
+        if status in (PROMOTED, REFUSED, "held", "conflict", "cannot judge"):
             return f"{what} {status}" if status != "cannot judge" else f"{what} not judged", reason
+    if staging is not None:
+        return "waits for approval", _waits(language, staging["version"])
     if serving is not None:
         return "kept", f"Version {serving} stays in Production."
     base = receipts["register"].get(language, {})
     return "base serves", str(base.get("reason") or "No adapter has been promoted; the base serves alone.")
+
+
+def _waits(language: str, version: str) -> str:
+    calls = f"`compass approve {language}` promotes it, `compass reject {language}` does not."
+    return f"Version {version} is in Staging: {calls}"
 
 
 def _score(scores: Mapping[str, Any], language: str, model: str) -> Score | None:

@@ -216,7 +216,7 @@ def _request(
         time=moment.isoformat(),
         language=_language(given["language"], languages),
         prompt=_text("prompt", given["prompt"]),
-        session=None if session in (None, "") else str(session),
+        session=None if session is None else _text("session", str(session), empty=True) or None,
         label=label,
     )
 

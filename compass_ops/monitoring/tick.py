@@ -1,5 +1,6 @@
 """The weekly job: look at new windows, then run the pipeline."""
 
+import os
 import re
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from compass_ops.errors import CompassError, ParamsError
 from compass_ops.monitoring.request_log import LogSettings, read_log
 from compass_ops.monitoring.traffic import NO_WINDOW, window_name
 from compass_ops.params import Params
+from compass_ops.registry.location import TRACKING_URI
 from compass_ops.storage import write_bytes
 
 _SECTION = re.compile(rb"^traffic:[ \t]*(#.*)?\r?$", re.MULTILINE)
@@ -78,16 +80,20 @@ def available_windows(params: Params, root: Path) -> int:
     return read_log(settings, languages, 0, root).complete
 
 
-def run_pipeline(root: Path, *, aside: bool = False) -> None:
+def run_pipeline(root: Path, *, uri: str | None, aside: bool = False) -> None:
     """Run ``dvc repro`` in a project; ``CompassError`` if it ends with a fault, which it has told itself.
 
     Parameters
     ----------
+    uri : str or None
+        Of the registry, in place of that of params.yaml.
     aside : bool
         Whether its output goes to the standard error, because the standard output is for programs.
     """
     out = _STANDARD_ERROR if aside else None
-    ended = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=root, stdout=out, check=False)
+    environment = os.environ | ({} if uri is None else {TRACKING_URI: uri})
+    command = [sys.executable, "-m", "dvc", "repro"]
+    ended = subprocess.run(command, cwd=root, stdout=out, env=environment, check=False)
     if ended.returncode:
         raise CompassError(
             f"dvc repro ended with {ended.returncode}. Its message stands above; then run `dvc repro` again, not "

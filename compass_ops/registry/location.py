@@ -11,6 +11,7 @@ from pathlib import Path
 
 from compass_ops.errors import RegistryError
 
+TRACKING_URI = "MLFLOW_TRACKING_URI"  # MLflow's own variable
 _SQLITE = "sqlite:///"
 _REMOTE = ("http://", "https://", "databricks")
 _DATABASES = (_SQLITE, "postgresql", "mysql", "mssql")
@@ -54,13 +55,18 @@ class RegistryLocation:
 
 
 def registry_location(uri: str, experiment: str) -> RegistryLocation:
-    """Resolve where the registry is.
+    """Resolve where the registry is: as ``located``, but ``MLFLOW_TRACKING_URI`` overrides ``uri``, that of params."""
+    return located(os.environ.get(TRACKING_URI) or uri, experiment)
+
+
+def located(uri: str, experiment: str) -> RegistryLocation:
+    """Resolve where a registry is.
 
     Parameters
     ----------
     uri : str
-        Of params; ``MLFLOW_TRACKING_URI`` overrides it. A relative SQLite path counts from the project's root, so
-        that experiments in temporary folders meet the same registry.
+        A relative SQLite path counts from the project's root, so that experiments in temporary folders meet the same
+        registry.
     experiment : str
         Name of the MLflow experiment; letters, digits, ``-``, ``_`` and ``.``.
 
@@ -70,7 +76,6 @@ def registry_location(uri: str, experiment: str) -> RegistryLocation:
         If the URI is of no kind that MLflow's registry can live in.
     """
     root = project_root()
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or uri
     if not re.fullmatch(r"\w[\w.-]{0,99}", experiment, re.ASCII):
         raise RegistryError(f"{experiment[:80]!r} cannot name an experiment. Use letters, digits, - and _.")
     if uri.startswith(_SQLITE):

@@ -22,12 +22,12 @@ def test_the_table_comes_as_json_too(compass: Compass, project: Path) -> None:
 
 
 def test_a_tick_says_which_window_it_looks_at(compass: Compass, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[tuple[Path, bool]] = []
+    ran: list[tuple[Path, str | None, bool]] = []
     run = "compass_ops.monitoring.tick.run_pipeline"
-    monkeypatch.setattr(run, lambda root, *, aside: ran.append((root, aside)))
+    monkeypatch.setattr(run, lambda root, *, uri, aside: ran.append((root, uri, aside)))
     told = json.loads(compass("tick", "--json").output)
     assert told == {"until": "0003", "passed_over": []}
-    assert ran == [(project, True)]
+    assert ran == [(project, None, True)]
     set_param(project, "until", '"0006"')
     assert compass("tick").exit_code == 1
 
@@ -36,7 +36,7 @@ def test_a_week_of_a_log_is_judged_on_its_newest_windows(
     compass: Compass, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Swahili asks ten times as much as Indonesian: a tick a week, and each is judged on what was asked last."""
-    monkeypatch.setattr("compass_ops.monitoring.tick.run_pipeline", lambda root, *, aside: None)
+    monkeypatch.setattr("compass_ops.monitoring.tick.run_pipeline", lambda root, *, uri, aside: None)
     origin = {"kind": "log", "files": ["log.jsonl"], "window_hours": None, "fields": FIELDS}
     _set_traffic(project, until="0000", window_rows=40, origin=origin)
     log: list[str] = []

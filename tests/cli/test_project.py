@@ -53,6 +53,16 @@ def test_no_command_takes_a_name_that_could_touch_a_path_or_a_query(
     assert len(store.read_language("sw").state.entries) == 1
 
 
+def test_the_registry_that_is_named_is_the_one_whatever_the_environment_says(
+    compass: Compass, store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(store, decisions, "sw", 1)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlruns/elsewhere.db")
+    assert "sw" not in compass("status").output
+    assert compass("--uri", store.location.uri, "release", "sw").exit_code == 1, "it is not held"
+    assert "sw" in compass("--uri", store.location.uri, "status").output
+
+
 @pytest.mark.parametrize("version", ["0", "-1", "1.0", "١", "1 or 1=1", "../1", "9" * 300])
 def test_no_command_takes_a_version_that_is_no_number(
     compass: Compass, store: RegistryStore, decisions: Decisions, version: str

@@ -2,6 +2,9 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
+from compass_ops.errors import ConflictError
 from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
@@ -67,14 +70,33 @@ def test_of_several_languages_those_with_a_copy_come_back_and_the_others_are_nam
     assert compass("verify", "sw", "sw/1").exit_code == 0
 
 
+def test_a_restoration_that_somebody_outran_has_the_exit_code_of_a_conflict(
+    compass: Compass, store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(store, decisions, "sw", 1)
+
+    def outrun(*_: object) -> str:
+        raise ConflictError("sw: somebody else changed the registry")
+
+    monkeypatch.setattr("compass_ops.registry.restore.restore", outrun)
+    assert compass("restore", "sw", "--why", "x").exit_code == 3
+
+
 def test_collecting_shows_first_and_deletes_on_demand(
-    compass: Compass, store: RegistryStore, decisions: Decisions
+    compass: Compass, store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for seed in (1, 2, 3):
         promote(store, decisions, "sw", seed)
     assert compass("gc").output == "0 versions would be deleted; --yes does it.\n"
     assert as_json(compass("gc", "--yes", "--json")) == []
     assert sorted(store.read_language("sw").versions) == ["1", "2", "3"]
+    first = store.read_language("sw").versions["1"]
+    monkeypatch.setattr("compass_ops.registry.collect.now", lambda: "2126-01-01T00:00:00+00:00")
+    assert "1 versions would be deleted" in compass("gc").output
+    assert store.has_files(first)
+    assert [one["version"] for one in as_json(compass("gc", "--yes", "--json"))] == ["1"]
+    assert not store.has_files(first)
+    assert sorted(store.read_language("sw").versions) == ["2", "3"]
 
 
 def test_a_language_that_params_no_longer_name_is_archived_on_demand(

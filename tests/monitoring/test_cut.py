@@ -30,6 +30,14 @@ def test_counts_are_by_language() -> None:
     assert (cut.complete("sw"), cut.complete("id"), cut.complete("ca")) == (1, 1, 0)
 
 
+def test_no_window_by_count_is_without_a_name() -> None:
+    cut = CountCut(1)
+    assert [cut.number("sw", DAY) for _ in range(9999)][-1] == 9999
+    with pytest.raises(ValueError, match=r"9999 windows of 1 requests of sw are full. Raise traffic.window_rows"):
+        cut.number("sw", DAY)
+    assert (cut.complete("sw"), cut.number("id", DAY)) == (9999, 1)
+
+
 def test_time_starts_at_midnight_and_never_goes_back() -> None:
     cut = TimeCut(24, days(*[1] * 11))
     evening, midnight = DAY.replace(hour=23), DAY.replace(hour=0) + timedelta(days=1)

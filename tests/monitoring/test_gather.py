@@ -82,6 +82,19 @@ def test_a_promoted_update(build: Path) -> None:
     assert failures(list(_rows(build).values())) == []
 
 
+def test_a_version_that_waits_for_a_person_is_named_until_it_does_not(build: Path) -> None:
+    """With registry.promotion: manual, in the run that puts it into Staging and in all that follow."""
+    how = "Version 2 is in Staging: `compass approve sw` promotes it, `compass reject sw` does not."
+    _receipts(build, "promote", "sw", "staged", "2")
+    row = _rows(build)["sw"]
+    assert (row.decision, row.reason, row.version) == ("update waits for approval", f"promote says staged {how}", "1")
+    _receipts(build, "promote", "sw", "unchanged", "2")
+    staged = {"production": {"version": "1", "digest": "a" * 64}, "staging": {"version": "2", "digest": "b" * 64}}
+    write_json(build / "register" / "registry.json", {"schema": 1, "languages": {"sw": staged}})
+    row = _rows(build)["sw"]
+    assert (row.decision, row.reason, row.version) == ("waits for approval", how, "1")
+
+
 def test_nothing_to_do_keeps_the_version(build: Path) -> None:
     _receipts(build, "promote", "sw", "no candidate")
     row = _rows(build)["sw"]

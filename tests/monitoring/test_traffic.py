@@ -146,6 +146,7 @@ def test_malformed_rows_are_kept_aside_with_their_reasons(tmp_path: Path) -> Non
         (_line(1, "xx-unknown-language"), "xx-unknown-language"),
         (_line(1, "ca"), "language is none of the project's target languages: 'ca'"),
         (_line(1, "sw", q="\ud800"), "not valid Unicode"),
+        (_line(1, "sw", chat="\ud800"), "session is not valid Unicode"),
     ]
     lines = [line for line, _ in faults] + [_line(2, "sw"), _line(3, "sw")]
     traffic = logged_traffic(_log(tmp_path, lines, 2), "0001", LANGUAGES, tmp_path)
