@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from compass_ops.errors import CompassError, ParamsError
 from compass_ops.evaluation.table import with_table
+from compass_ops.params import read_yaml
 from compass_ops.sections import Section
 from compass_ops.storage import file_digest, read_json, tree_digest, value_digest, write_json
 
@@ -50,7 +51,7 @@ def code_digest(folder: Path) -> str:
 def load_settings(path: Path, kind: type[Settings]) -> Settings:
     """Read and validate a data set's comparison.yaml; ``ParamsError`` with one line per fault."""
     try:
-        value: Mapping[str, Any] = yaml.safe_load(path.read_text("utf-8"))
+        value: Mapping[str, Any] = read_yaml(path)
         return kind(**value)
     except (OSError, yaml.YAMLError, TypeError) as error:
         raise ParamsError(f"{path}: cannot be read ({error}). Run in a data set's folder.") from error

@@ -50,6 +50,27 @@ class Params(Section):
     report: ReportParams
 
 
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in one place, of which the last would count."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands there twice", key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file; ``YAMLError`` also where a key stands twice."""
+    loader = _Loader(path.read_text("utf-8"))
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
 def load_params(path: Path = PARAMS_FILE) -> Params:
     """Read and validate a params file.
 
@@ -59,7 +80,7 @@ def load_params(path: Path = PARAMS_FILE) -> Params:
         If it cannot be read, or with one line per fault.
     """
     try:
-        value = yaml.safe_load(path.read_text("utf-8"))
+        value = read_yaml(path)
     except FileNotFoundError as error:
         raise ParamsError(f"{path}: does not exist. Run in the project's folder, or name a params file.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

@@ -26,6 +26,12 @@ class KMeansParams(Section):
     )
     fit_rows: Count = Field(description="Set the rows that K-Means is fitted on; the rest is assigned.")
 
+    @model_validator(mode="after")
+    def _check_rows(self) -> Self:
+        most = self.clusters if isinstance(self.clusters, int) else max(self.clusters)
+        _check_enough("clusters", most, self.fit_rows)
+        return self
+
 
 class HdbscanParams(Section):
     """Dense clusters of the pool, as many as there are."""
@@ -37,6 +43,16 @@ class HdbscanParams(Section):
     fit_rows: Count = Field(
         description="Set the rows that HDBSCAN is fitted on, such as 5000: its time is quadratic; the rest is assigned."
     )
+
+    @model_validator(mode="after")
+    def _check_rows(self) -> Self:
+        _check_enough("smallest", self.smallest, self.fit_rows)
+        return self
+
+
+def _check_enough(name: str, needed: int, fit_rows: int) -> None:
+    if fit_rows < needed:
+        raise ValueError(f"fit_rows is {fit_rows}, but {name} is {needed}: so many rows are needed. Raise fit_rows.")
 
 
 ClusterParams = Annotated[KMeansParams | HdbscanParams, Field(discriminator="kind")]

@@ -55,6 +55,20 @@ def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Report:
     return run
 
 
+def test_clusters_are_no_more_than_the_rows_they_are_fitted_on(report: Report) -> None:
+    told = "fit_rows is 5, but clusters is 30: so many rows are needed. Raise fit_rows."
+    assert any(told in line for line in report({("cluster", "fit_rows"): 5}))
+    dense = {"kind": "hdbscan", "smallest": 30, "fit_rows": 29}
+    assert any("fit_rows is 29, but smallest is 30" in line for line in report({("cluster",): dense}))
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text("utf-8")
+    (tmp_path / "params.yaml").write_text(f"{text}\nembed: {{prefix: '', batch_rows: 1, centred: true}}\n", "utf-8")
+    with pytest.raises(ParamsError, match=r"embed stands there twice(.|\n)*line \d+"):
+        load_params(tmp_path / "params.yaml")
+
+
 def _unshared(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _unshared(inner) for key, inner in value.items()}

@@ -89,22 +89,20 @@ def ingest(sources: Mapping[str, Iterable[MappedRow]], settings: IngestSettings)
     collected = collect(sources, settings.languages)
     held = _held(collected.tables)
     tables: dict[Group, pa.Table] = {}
-    removed: Counter[tuple[str, str, str]] = Counter()
+    removed: Counter[tuple[str, str]] = Counter()
     for (role, language), table in tqdm(collected.tables.items(), desc="clean", unit="table", disable=None):
-        if role == "test":
-            tables.update(_divided(table, language, settings.dev_share))
-        elif role in TRAINING_ROLES:
-            clean, reasons = _cleaned(table, held, settings)
-            tables[role, language] = clean
-            collected.rejects += reasons
-            removed.update((reason["kind"], role, language) for reason in reasons)
-        else:
+        if role == "target":
             tables[role, language] = table
+            continue
+        clean, reasons = _without(table, _repeated(table)) if role == "test" else _cleaned(table, held, settings)
+        tables |= _divided(clean, language, settings.dev_share) if role == "test" else {(role, language): clean}
+        collected.rejects += reasons
+        removed.update((reason["kind"], role) for reason in reasons)
     tables = {group: table.select(COLUMNS) for group, table in sorted(tables.items()) if len(table)}
     return Corpus(
         tables=tables,
         rejects=pa.Table.from_pylist(collected.rejects, schema=REJECT_SCHEMA),
-        languages={language: _standing(language, tables, collected, removed) for language in settings.languages},
+        languages={language: _standing(language, tables, collected) for language in settings.languages},
         summary=_summary(tables, collected, removed),
     )
 
@@ -195,10 +193,20 @@ def _cleaned(table: pa.Table, held: _Held, settings: IngestSettings) -> tuple[pa
         same, names = held.by_language[language]
         found = match.near_matches(questions, same, settings.near_duplicates)
         remove("near duplicate", f"shares {settings.near_duplicates:g} or more of the 5-grams with", found, names)
-    if role != "pretrain":
-        ids = [f"row {identity!r} of the same role" for identity in table["id"].to_pylist()]
-        found = match.repeats(questions, table["completion"].to_pylist())
-        remove("repeated", "repeats", found, ids)
+    return _without(table, reasons if role == "pretrain" else _repeated(table) | reasons)
+
+
+def _repeated(table: pa.Table) -> dict[int, tuple[str, str]]:
+    """Return the rows that repeat an earlier one: of a test, they could choose in one half and decide in the other."""
+    found, ids = match.repeats(_questions(table), table["completion"].to_pylist()), table["id"].to_pylist()
+    return {
+        place: ("repeated", f"repeats row {ids[found[place]]!r} of the same role")
+        for place in np.flatnonzero(found >= 0).tolist()
+    }
+
+
+def _without(table: pa.Table, reasons: Mapping[int, tuple[str, str]]) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """Return a table without the rows that there are reasons against, and these as rejects."""
     places = sorted(reasons)
     kept = np.ones(len(table), dtype=bool)
     kept[places] = False
@@ -230,7 +238,6 @@ def _standing(
     language: str,
     tables: Mapping[Group, pa.Table],
     collected: Collected,
-    removed: Mapping[tuple[str, str, str], int],
 ) -> dict[str, Any]:
     """Whether a target language has the rows that it needs, and if not why."""
     rows = {role: len(table) for (role, tag), table in tables.items() if tag == language}
@@ -262,15 +269,15 @@ def _standing(
 
 
 def _summary(
-    tables: Mapping[Group, pa.Table], collected: Collected, removed: Mapping[tuple[str, str, str], int]
+    tables: Mapping[Group, pa.Table], collected: Collected, removed: Mapping[tuple[str, str], int]
 ) -> dict[str, Any]:
     kept: dict[str, dict[str, int]] = {}
     for (role, _), table in tables.items():
         counts = kept.setdefault(role, {"rows": 0, "languages": 0})
         counts["rows"] += len(table)
         counts["languages"] += 1
-    by_reason: dict[str, dict[str, int]] = {kind: dict.fromkeys(TRAINING_ROLES, 0) for kind in REMOVALS}
-    for (kind, role, _), count in removed.items():
+    by_reason: dict[str, dict[str, int]] = {kind: dict.fromkeys(("test", *TRAINING_ROLES), 0) for kind in REMOVALS}
+    for (kind, role), count in removed.items():
         by_reason[kind][role] += count
     total_removed = sum(removed.values())
     rows = {

@@ -105,7 +105,7 @@ def test_nothing_is_lost_and_every_bad_row_has_its_reason() -> None:
         "removed": 6,
         "kept": len(good),
     }
-    assert corpus.summary["removed"]["same question"] == {"own": 2, "auxiliary": 0, "pretrain": 1}
+    assert corpus.summary["removed"]["same question"] == {"test": 0, "own": 2, "auxiliary": 0, "pretrain": 1}
     assert corpus.summary["kept"]["auxiliary"] == {"rows": 60, "languages": 3}
 
 
@@ -125,8 +125,8 @@ def test_the_switches_keep_what_they_name() -> None:
     rows = [*_project(), *(row for _, row in _bad())]
     settings = IngestSettings(SETTINGS.languages, 0.5, near_duplicates=None, keep_translations=True)
     removed = _ingest(rows, settings).summary["removed"]
-    assert removed["near duplicate"] == dict.fromkeys(("own", "auxiliary", "pretrain"), 0)
-    assert removed["translation"] == dict.fromkeys(("own", "auxiliary", "pretrain"), 0)
+    assert removed["near duplicate"] == dict.fromkeys(("test", "own", "auxiliary", "pretrain"), 0)
+    assert removed["translation"] == dict.fromkeys(("test", "own", "auxiliary", "pretrain"), 0)
     assert sum(removed["same question"].values()) == 3
 
 
@@ -150,6 +150,17 @@ def test_without_parallel_ids_the_id_decides_and_more_items_move_no_other() -> N
     few, many = _ingest(rows[:30]).tables, _ingest(rows).tables
     for role in ("dev", "gate"):
         assert set(few[role, "sw"]["id"].to_pylist()) <= set(many[role, "sw"]["id"].to_pylist())
+
+
+def test_a_test_row_that_repeats_another_is_in_no_half() -> None:
+    """Without parallel ids the id decides, so that a repeat could choose in one half and decide in the other."""
+    once = [_row("test", "sw", number, parallel_id=None) for number in range(30)]
+    again = [row | {"id": f"again-{row['id']}"} for row in once]
+    corpus = _ingest([*once, *again])
+    prompts = [corpus.tables[half, "sw"]["prompt"].to_pylist() for half in ("dev", "gate")]
+    assert sorted([*prompts[0], *prompts[1]]) == sorted(row["prompt"] for row in once)
+    assert corpus.summary["removed"]["repeated"]["test"] == 30
+    assert {reject["kind"] for reject in corpus.rejects.to_pylist()} == {"repeated"}
 
 
 def test_a_language_without_its_data_fails_alone_and_says_why() -> None:
