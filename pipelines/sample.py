@@ -28,7 +28,8 @@ def main(records: Path, vectors: Path, clusters: Path, base: Path, out: Path) ->
     def make(language: str, folder: Path) -> None:
         write_subset(files, language, settings, generator(seed, "sample", language), folder)
 
-    counted = pins["model"]["digest"] if settings.unit == "tokens" else None
+    texts = params.base.separator, params.base.max_tokens
+    counted = [pins["model"]["digest"], *texts] if settings.unit == "tokens" else None
     inputs = {
         language: value_digest([files.digest(language, settings), counted, seed])
         for language in params.project.languages

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
+_REPEATED = 0.95  # cosine above which a row repeats another
 
 
 def held_out(texts: Sequence[str], share: float) -> NDArray[np.bool_]:
@@ -42,11 +43,11 @@ def _sum_of_distances(first: Vectors, second: Vectors) -> float:
     return float(np.sqrt(np.maximum(squared, 0, out=squared), out=squared).sum(dtype=np.float64))
 
 
-def duplicate_share(vectors: Vectors, threshold: float = 0.95) -> float:
-    """Return the share of rows whose cosine with an earlier row is above the threshold."""
+def duplicate_share(vectors: Vectors) -> float:
+    """Return the share of rows whose cosine with an earlier row is above 0.95."""
     found = 0
     for start in range(0, len(vectors), 1024):
         block = vectors[start : start + 1024] @ vectors[: start + 1024].T
         earlier = np.arange(block.shape[1])[None, :] < (start + np.arange(len(block)))[:, None]
-        found += int(((block > threshold) & earlier).any(axis=1).sum())
+        found += int(((block > _REPEATED) & earlier).any(axis=1).sum())
     return found / max(1, len(vectors))

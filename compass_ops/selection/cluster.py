@@ -9,6 +9,7 @@ from sklearn.cluster import HDBSCAN, KMeans
 from sklearn.metrics import adjusted_mutual_info_score, adjusted_rand_score, silhouette_score
 
 from compass_ops.errors import ModelError, ParamsError
+from compass_ops.selection.problem import spread
 from compass_ops.selection.validity import density_validity
 from compass_ops.selection_sections import HdbscanParams, KMeansParams
 
@@ -87,8 +88,8 @@ def fit_centroids(vectors: Vectors, settings: KMeansParams | HdbscanParams, rng:
     distinct = _distinct(sample, max(choices))
     if distinct < max(choices):
         raise ParamsError(
-            f"params.yaml: cluster.clusters is {max(choices)}, but only {distinct} rows of the pool differ. Lower it, "
-            "or add auxiliary data."
+            f"params.yaml: cluster.clusters is {max(choices)}, but of the {len(sample)} rows that are fitted on only "
+            f"{distinct} differ. Lower it, or add auxiliary data."
         )
     fitted = [_k_means(sample, count, seed) for count in choices]
     return (
@@ -139,7 +140,7 @@ def health(
     clusters, count = assign(vectors, centroids), len(centroids)
     rows = _some(len(vectors), _JUDGED, rng)
     sizes = np.bincount(clusters, minlength=count)
-    few = rows[:: max(1, len(rows) // _DENSE)][:_DENSE]
+    few = spread(rows, _DENSE)
     figures = {
         "silhouette": _silhouette(vectors[rows], clusters[rows], int(rng.integers(2**31))),
         "density_validity": density_validity(_reduced(vectors[few]), clusters[few]),
@@ -213,9 +214,7 @@ def _stability(vectors: Vectors, count: int, rng: np.random.Generator) -> float:
         if min(_distinct(half, count) for half in halves) < count:
             return 0.0
         seed = int(rng.integers(2**31))
-        first, second = (
-            assign(vectors, _unit(KMeans(count, random_state=seed).fit(half).cluster_centers_)) for half in halves
-        )
+        first, second = (assign(vectors, _k_means(half, count, seed)) for half in halves)
         scores.append(adjusted_rand_score(first, second))
     return float(np.mean(scores))
 

@@ -104,7 +104,7 @@ class _Allowances:
             return
         if problem.distances is None:
             raise DataFault(problem.language, "has no distances to the pool's languages.")
-        distance = np.array([problem.distances.values.get(name, 0.0) for name in pool.names])
+        distance = np.array([problem.distances.values[name] for name in pool.names])
         affinity = np.exp(-settings.affinity * (distance - distance.min()))
         self._cells, self._row = _cells(problem), float(pool.costs[problem.eligible].mean())
         self._shares = language_shares(quota, affinity, self._cells, self._most)
@@ -196,7 +196,7 @@ def _notes(problem: Problem, settings: CompassPlusParams, wanted: Counts, repeat
     notes: list[str] = []
     if settings.affinity > 0 and problem.distances is not None:
         notes += problem.distances.notes
-    if not wanted.any():
+    if problem.budget and not wanted.any():
         notes.append("No cluster lacks anything: the language's own data cover what is asked.")
     if repeated:
         notes.append(

@@ -70,7 +70,7 @@ class Pool(Items):
     @cached_property
     def profiles(self) -> NDArray[np.float64]:
         """Counts of each language's character n-grams, float64 (L, buckets); of more than 5,000 texts, of as many."""
-        rows = [_spread(np.flatnonzero(self.languages == place)) for place in range(len(self.names))]
+        rows = [spread(np.flatnonzero(self.languages == place), _PROFILED) for place in range(len(self.names))]
         return np.stack([bucket_counts([self.texts[row] for row in own]) for own in rows])
 
 
@@ -199,10 +199,9 @@ def check(problem: Problem, *, bound: bool) -> tuple[str, ...]:
     return ()
 
 
-def _spread(rows: RowNumbers) -> RowNumbers:
-    """Return rows evenly spaced over all of them, at most ``_PROFILED``."""
-    places = np.linspace(0, len(rows), min(_PROFILED, len(rows)), endpoint=False).astype(np.int64)
-    return rows[places]
+def spread(rows: RowNumbers, most: int) -> RowNumbers:
+    """Return at most so many rows, evenly spaced over all of them."""
+    return rows[np.linspace(0, len(rows), min(most, len(rows)), endpoint=False).astype(np.int64)]
 
 
 def affordable(order: RowNumbers, costs: NDArray[np.int64], budget: int) -> RowNumbers:

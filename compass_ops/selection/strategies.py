@@ -36,12 +36,13 @@ def compass(problem: Problem, rng: np.random.Generator) -> Choice:
     target, held = (shares(items.clusters, problem.clusters) for items in (problem.target, problem.own))
     gap = semantic_gap(target, held)
     quota, wanted = (fill(gap, there, problem.budget) for there in (supply(problem), plenty(problem)))
-    rows = by_quota(problem, quota, lambda _, members: members[rng.permutation(len(members))])
+    rows = by_quota(quota, problem.pool.costs, lambda cluster: rng.permutation(problem.members(cluster)))
     reasons = [
         f"cluster {c}: {target[c]:.1%} of the target, {held[c]:.1%} of what is held"
         for c in problem.pool.clusters[rows]
     ]
-    notes = () if wanted.any() else ("No cluster has a gap: the language's own data cover what is asked.",)
+    covered = problem.budget > 0 and not wanted.any()
+    notes = ("No cluster has a gap: the language's own data cover what is asked.",) if covered else ()
     return Choice(rows, reasons, quota, notes, wanted)
 
 
@@ -55,12 +56,13 @@ def craft(problem: Problem, _: np.random.Generator) -> Choice:
     vectors = problem.pool.vectors
     target = shares(problem.target.clusters, problem.clusters)
 
-    def nearest_first(cluster: int, members: RowNumbers) -> RowNumbers:
+    def nearest_first(cluster: int) -> RowNumbers:
+        members = problem.members(cluster)
         mean = problem.target.vectors[problem.target.clusters == cluster].mean(axis=0)
         return members[np.argsort(-(vectors[members] @ mean), kind="stable")]
 
     quota, wanted = (fill(target, there, problem.budget) for there in (supply(problem), plenty(problem)))
-    rows = by_quota(problem, quota, nearest_first)
+    rows = by_quota(quota, problem.pool.costs, nearest_first)
     reasons = [f"cluster {c}: {target[c]:.1%} of the target, nearest to it" for c in problem.pool.clusters[rows]]
     return Choice(rows, reasons, quota, wanted=wanted)
 
@@ -107,12 +109,7 @@ def by_language(most: int) -> Callable[[Problem, np.random.Generator], Choice]:
         members = [np.flatnonzero(pool.languages == place) for place in chosen]
         there = np.array([pool.costs[rows].sum() for rows in members], np.int64)
         parts = fill(np.ones(len(chosen)), there, problem.budget)
-        rows = np.concatenate(
-            [
-                affordable(own[rng.permutation(len(own))], pool.costs, int(part))
-                for own, part in zip(members, parts, strict=True)
-            ]
-        )
+        rows = by_quota(parts, pool.costs, lambda place: rng.permutation(members[place]))
         names = [pool.names[place] for place in pool.languages[rows]]
         reasons = [f"{name}: distance {distances.values[name]:.3f} by {distances.source}" for name in names]
         wanted = fill(np.ones(len(chosen)), np.full(len(chosen), problem.budget), problem.budget)
@@ -146,15 +143,15 @@ def plenty(problem: Problem) -> Counts:
     return np.full(problem.clusters, problem.budget, np.int64)
 
 
-def by_quota(problem: Problem, quota: Counts, ranked: Callable[[int, RowNumbers], RowNumbers]) -> RowNumbers:
-    """Take each cluster's eligible rows in the order of ``ranked(cluster, rows)``, up to its quota.
+def by_quota(quota: Counts, costs: Counts, ranked: Callable[[int], RowNumbers]) -> RowNumbers:
+    """Take the rows of each cluster or language in the order of ``ranked(place)``, up to its quota (P,).
 
-    What is too little for another row goes to the next cluster's quota.
+    What is too little for another row goes to the next quota.
     """
     parts, carried = [np.zeros(0, np.int64)], 0
-    for cluster, asked in enumerate(quota):
+    for place, asked in enumerate(quota):
         if asked:
             own = int(asked) + carried
-            parts.append(affordable(ranked(cluster, problem.members(cluster)), problem.pool.costs, own))
-            carried = own - int(problem.pool.costs[parts[-1]].sum())
+            parts.append(affordable(ranked(place), costs, own))
+            carried = own - int(costs[parts[-1]].sum())
     return np.concatenate(parts)

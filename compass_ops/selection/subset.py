@@ -91,7 +91,7 @@ class SelectionFiles:
         return with_distances(problem, settings)
 
     def digest(self, language: str, settings: SampleParams) -> str:
-        """Digest everything that a language's choice depends on but the seed and the costs."""
+        """Digest everything that a language's choice, or its failure, depends on but the seed and the costs."""
         private = [
             path
             for role in ("target", "own")
@@ -102,10 +102,9 @@ class SelectionFiles:
             )
         ]
         files = [*self.pool_digests, *_digests(private)]
-        matrix = _matrix_file(settings)
         parts = settings.model_dump(exclude={"overrides", "budget", "transfer_matrix"})
-        learned = None if matrix is None else tree_digest(matrix)
-        return value_digest([files, learned, parts, settings.budget_of(language)])
+        state = read_json(self.records / "languages.json")[language]["status"]
+        return value_digest([state, files, matrix_digest(settings), parts, settings.budget_of(language)])
 
 
 def _digests(paths: Sequence[Path]) -> list[str]:
@@ -134,6 +133,12 @@ def _matrix(settings: SampleParams) -> TransferMatrix | None:
             "of benchmarks/selection with a variant langrank, or choose another strategy."
         )
     return matrix_from_json(value)
+
+
+def matrix_digest(settings: SampleParams) -> str | None:
+    """Digest the transfer matrix, if the strategy is trained on one."""
+    file = _matrix_file(settings)
+    return None if file is None else tree_digest(file)
 
 
 def _matrix_file(settings: SampleParams) -> Path | None:

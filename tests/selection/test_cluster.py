@@ -67,7 +67,9 @@ def test_nothing_to_assign_is_nothing() -> None:
 
 
 def test_fewer_different_rows_than_clusters_is_refused() -> None:
-    with pytest.raises(ParamsError, match=r"cluster\.clusters is 3, but only 1 rows of the pool differ\. Lower it"):
+    with pytest.raises(
+        ParamsError, match=r"cluster\.clusters is 3, but of the 10 rows that are fitted on only 1 differ\. Lower it"
+    ):
         fit_centroids(np.ones((10, 2), np.float32), k_means(3), np.random.default_rng(0))
 
 
@@ -182,6 +184,22 @@ def test_stability_is_that_of_as_many_rows_as_are_fitted_on() -> None:
     assert many.stability > 0.6
     [told] = [warning for warning in few.warnings if "Clusters change" in warning]
     assert told.endswith("Ask for fewer clusters, or raise cluster.fit_rows.")
+
+
+def test_density_validity_sees_the_end_of_the_pool_as_well_as_its_beginning() -> None:
+    """The last fifth of a pool, which lies in the order of its languages, overlaps completely."""
+    apart, labels = blobs(3200)
+    mixed = np.random.default_rng(1).normal(size=(800, apart.shape[1])).astype(np.float32)
+    mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
+    centroids = np.stack([apart[labels == own].mean(axis=0) for own in range(3)])
+    languages = np.repeat(["aa", "zz"], [3200, 800])
+
+    def judged(pool: NDArray[np.float32]) -> Health:
+        rng = np.random.default_rng(0)
+        return health(pool, centroids, languages[: len(pool)], rng, fit_rows=500, centred=True)
+
+    clean, worse = judged(apart), judged(np.concatenate([apart, mixed]))
+    assert worse.density_validity < clean.density_validity - 0.1
 
 
 def test_bad_clusterings_are_told_in_words() -> None:

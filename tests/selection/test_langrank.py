@@ -1,5 +1,7 @@
 """LangRank's features by hand; the ranker learns what there is to learn, and never from the target's own row."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,12 @@ def test_the_targets_own_row_is_left_out() -> None:
     told.scores[2] = 99 * np.random.default_rng(3).random(12)
     assert rank(told, "t2", features, seed=0).tolist() == rank(matrix(), "t2", features, seed=0).tolist()
     assert rank(told, "t1", features, seed=0).tolist() != rank(matrix(), "t1", features, seed=0).tolist()
+
+
+def test_without_its_optional_package_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "lightgbm", None)
+    with pytest.raises(ModelError, match=r"pip install 'compass_ops\[baselines\]'"):
+        rank(matrix(), "new", np.ones((12, 3)), seed=0)
 
 
 def test_nothing_to_learn_from_is_said() -> None:

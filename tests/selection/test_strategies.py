@@ -40,6 +40,7 @@ def test_compass_says_when_nothing_is_missing() -> None:
     choice = compass(problem([0, 1], [0, 1], POOL, budget=4), rng())
     assert choice.rows.tolist() == []
     assert choice.notes == ("No cluster has a gap: the language's own data cover what is asked.",)
+    assert compass(replace(PROBLEM, budget=0), rng()).notes == (), "nothing to spend is another reason"
 
 
 def test_random_draws_the_budget_without_repeats() -> None:
@@ -67,6 +68,13 @@ def test_a_budget_in_tokens_is_kept_by_all() -> None:
             assert dear.eligible[choice.rows].all()
             if strategy is not compass:  # its quotas may be over what its clusters hold
                 assert 30 - spent < 7 * 2
+
+
+def test_what_is_too_little_for_a_row_of_one_language_goes_to_the_next() -> None:
+    """Three languages, rows of 60: 59 each buys none, 177 together two."""
+    there = pool([0] * 9, ["et", "id", "tr"] * 3)
+    cheap = problem([0], [0], there, budget=177, distances={"et": 0.1, "id": 0.2, "tr": 0.3})
+    assert len(by_language(3)(costly(cheap, [60] * 9), rng()).rows) == 2
 
 
 def test_craft_is_proportional_and_takes_the_nearest_on_average() -> None:

@@ -95,6 +95,9 @@ def test_the_digest_follows_what_the_choice_depends_on(files: SelectionFiles, tm
     assert files.digest("sw", settings(overrides={"tr": {"budget": 9}})) == digest, "another language's budget"
     assert files.digest("sw", settings(overrides={"sw": {"budget": 9}})) != digest
     assert files.digest("sw", settings("random")) != digest
+    write_json(files.records / "languages.json", {"sw": {"status": "failed", "reason": "no test rows."}})
+    assert files.digest("sw", settings()) != digest, "what is failed now must not be answered from what was made"
+    write_json(files.records / "languages.json", {"sw": {"status": "ok"}})
     store(tmp_path, "own", "tr", [0] * 5)
     assert files.digest("sw", settings()) == digest, "another language's own data"
     store(tmp_path, "own", "sw", [0] * 5)
@@ -115,7 +118,7 @@ def test_a_language_that_ingest_left_out_says_why(files: SelectionFiles) -> None
         files.problem("zu", settings())
 
 
-def test_langrank_without_its_optional_packages_says_what_to_install(
+def test_langsim_without_its_optional_package_says_what_to_install(
     files: SelectionFiles, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import sys
