@@ -12,7 +12,7 @@ from compass_ops.selection.vectors import MEANS_FILE, read_means, read_vectors, 
 from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest, write_bytes, write_json
 from pipelines._stage import MEMO, path_option, stage
 
-FORMAT = 5
+FORMAT = 6
 
 
 @stage

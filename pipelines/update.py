@@ -1,20 +1,22 @@
 """Stage update: a candidate for every language whose newest window calls for one, or a receipt that says why not."""
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compass_ops.fanout import fan_out
+from compass_ops.fanout import RECEIPT, fan_out
 from compass_ops.model_files import entry_from
 from compass_ops.monitoring.action import CANDIDATE
 from compass_ops.params import load_params
+from compass_ops.selection.subset import matrix_digest
 from compass_ops.selection.vectors import vectors_file
-from compass_ops.storage import fresh_folder, read_json, tree_digest, value_digest, write_json
+from compass_ops.storage import read_json, tree_digest, value_digest, write_json
 from pipelines._stage import MEMO, path_option, stage
 
 if TYPE_CHECKING:
     from compass_ops.monitoring.update import Updater
 
-FORMAT = 7
+FORMAT = 8
 
 
 @stage
@@ -26,33 +28,29 @@ FORMAT = 7
 @path_option("--base")
 @path_option("--out")
 def main(**paths: Path) -> None:
-    """Update the adapters of the languages whose window calls for it; load no model if none does."""
+    """Update the adapters of the languages whose window calls for it; load no model if none has to be made."""
     params = load_params()
     summary = read_json(paths["drift"] / "summary.json")
     drifted = sorted(language for language, row in summary.items() if row["action"] == CANDIDATE)
+    updater = cache(lambda: _updater(paths))
+
+    def make(language: str, folder: Path) -> None:
+        from compass_ops.monitoring.update import Drifted
+
+        window = summary[language]["window"]
+        prompts = paths["windows"] / window / f"{language}.parquet"
+        updater().make(Drifted(language, window, prompts, paths["production"] / language), folder)
+
+    settings = [params.update.model_dump(), params.train.model_dump(), params.gate.margin, params.project.seed]
+    settings += [params.sample.model_dump(), params.base.separator, params.base.max_tokens]
+    settings += [params.ingest.near_duplicates, params.ingest.keep_translations, matrix_digest(params.sample)]
     inputs = {language: _inputs(language, summary[language]["window"], paths) for language in drifted}
-    if drifted:
-        updater = _updater(paths)
-
-        def make(language: str, folder: Path) -> None:
-            from compass_ops.monitoring.update import Drifted
-
-            window = summary[language]["window"]
-            prompts = paths["windows"] / window / f"{language}.parquet"
-            updater.make(Drifted(language, window, prompts, paths["production"] / language), folder)
-
-        settings = [params.update.model_dump(), params.train.model_dump(), params.gate.margin, params.project.seed]
-        settings += [params.sample.model_dump(), params.base.separator, params.base.max_tokens]
-        settings += [params.ingest.near_duplicates, params.ingest.keep_translations]
-        digests = {language: value_digest([inputs[language], settings]) for language in drifted}
-        fan_out(("update", FORMAT), digests, make, paths["out"], MEMO)
-    else:
-        with fresh_folder(paths["out"]):
-            pass
+    digests = {language: value_digest([own, settings]) for language, own in inputs.items()}
+    fan_out(("update", FORMAT), digests, make, paths["out"], MEMO)
     for language in sorted(set(params.project.languages) - set(drifted)):
         row = summary.get(language, {"sentence": "No traffic was looked at.", "action_sentence": ""})
         reason = f"{row['sentence']} {row['action_sentence']}".strip()
-        write_json(paths["out"] / language / "receipt.json", {"status": "no update", "reason": reason})
+        write_json(paths["out"] / language / RECEIPT, {"status": "no update", "reason": reason})
 
 
 def _inputs(language: str, window: str, paths: dict[str, Path]) -> list[str]:

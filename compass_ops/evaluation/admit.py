@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from compass_ops.errors import DataFault
 from compass_ops.evaluation.decision import Opponent, decided_before, decision_record, opponent_of
 from compass_ops.evaluation.evaluate import EvaluateInputs, score_split
 from compass_ops.evaluation.gate import GateLimits, Judgement, judge
@@ -54,7 +55,10 @@ def _admit(
     version = read_version(inputs.tested.adapters / language / "version")
     judgement = decided_before(version.digest, entry, limits[1])
     if judgement is None:
-        judgement = _compared(inputs, version, opponent, (language, scorer), limits[0])
+        try:
+            judgement = _compared(inputs, version, opponent, (language, scorer), limits[0])
+        except DataFault as fault:  # of Production on these items
+            judgement = Judgement("cannot judge", (fault.reason,))
     return decision_record(language, version.digest, opponent, judgement)
 
 

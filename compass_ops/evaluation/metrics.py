@@ -53,12 +53,12 @@ def gold_margin(scores: FloatArray, answer: int) -> float:
     return float(scores[answer] - others.max())
 
 
-def wilson_interval(correct: float, n: float, confidence: float = 0.95) -> Interval:
-    """Return the Wilson score interval of a share (Wilson 1927), without continuity correction; n > 0.
+def wilson_interval(correct: float, n: float) -> Interval:
+    """Return the 95 % Wilson score interval of a share (Wilson 1927), without continuity correction; n > 0.
 
     Under weights give Kish's effective size for ``n`` and the weighted share of it for ``correct``.
     """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf(0.975)
     share = correct / n
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))

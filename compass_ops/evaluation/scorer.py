@@ -72,7 +72,7 @@ class Scorer:
         Raises
         ------
         DataFault
-            If a record has fewer than two choices, or a choice that cannot be scored.
+            If a record has fewer than two choices, a choice that cannot be scored, or a score that is not finite.
         ModelError
             If the adapter belongs to another base.
         """
@@ -106,6 +106,10 @@ class Scorer:
                 computed = self._computed(prompts, choices, version)
             except UnscorableError as error:
                 raise DataFault(language, str(error)) from error
+            if bad := sum(not np.isfinite(own).all() for own in computed):
+                of = "the base" if version is None else f"adapter {version.digest[:12]}"
+                told = f"{of} gives {bad} of {len(computed)} items scores that are not finite."
+                raise DataFault(language, f"{told} Look at its weights and at the loss of its training.")
             lists = pa.array([own.tolist() for own in computed], pa.list_(pa.float64()))
             write_table(path, pa.table({"scores": lists}))
         return [np.asarray(own, dtype=np.float64) for own in read_table(path)["scores"].to_pylist()]

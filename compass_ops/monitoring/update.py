@@ -27,7 +27,7 @@ from compass_ops.selection.choose import Rows, choose, items_of, plan_record, po
 from compass_ops.selection.cluster import assign
 from compass_ops.selection.problem import Held, Pool, Problem
 from compass_ops.selection.subset import Costs, row_costs, with_distances
-from compass_ops.selection.vectors import read_means, read_vectors
+from compass_ops.selection.vectors import read_means, read_pool_vectors, read_vectors
 from compass_ops.storage import file_digest, read_array, read_table, write_json, write_table
 from compass_ops.training.adapt import (
     SUBSET,
@@ -189,8 +189,7 @@ class Updater:
         files = [file for file in sorted((self.records / "auxiliary").glob("*.parquet")) if file.stem != language]
         if not files:
             raise DataFault(language, "the pool holds no other language. Map rows of others to role auxiliary.")
-        parts = [read_vectors(self.vectors, "auxiliary", file.stem, reference.means) for file in files]
-        vectors = np.concatenate(parts)
+        vectors, _ = read_pool_vectors(self.vectors, [file.stem for file in files], reference.means)
         rows = Rows(pa.concat_tables([read_table(file) for file in files]), assign(vectors, reference.centroids))
         return rows.table, pool_of(rows, vectors, costs(rows.table))
 

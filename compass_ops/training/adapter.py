@@ -2,8 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -87,13 +86,6 @@ def detach(model: AdaptedModel) -> PreTrainedModel:
     if hasattr(base, "peft_config"):
         del base.peft_config
     return base.requires_grad_(False).eval()
-
-
-@contextmanager
-def without_adapter(model: AdaptedModel) -> Iterator[AdaptedModel]:
-    """Within the block the model computes what the bare base does."""
-    with model.disable_adapter():
-        yield model
 
 
 def weights_of(model: AdaptedModel) -> Weights:

@@ -28,7 +28,7 @@ def ewc_term(model: AdaptedModel, anchor: Weights, fisher: Weights, strength: fl
     model : AdaptedModel
         Whose trainable adapter is penalised.
     anchor : weights of the parent adapter, theta*.
-    fisher : its normalised Fisher diagonal, same names and shapes.
+    fisher : its Fisher diagonal, same names and shapes; normalised, or as it is in the paper's method.
     strength : float
         lambda, >= 0.
     """

@@ -21,8 +21,11 @@ from compass_ops.training.loss import cropped
 LossTerm = Callable[[nn.Module, int], torch.Tensor]
 
 
+_ADVICE = "Lower this schedule's learning_rate, or look for damaged texts among what it trains on."
+
+
 class NonFiniteLossError(CompassError):
-    """The loss became NaN or infinite."""
+    """The loss, or a weight, became NaN or infinite."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,11 @@ class Schedule:
     learning_rate : float
         Peak of AdamW's rate; linear warm-up, then linear decay to 0.
     warmup_share : float
-        Share of the steps spent warming up, in [0, 1).
+        Share of the steps spent warming up, in [0, 1].
     weight_decay : float
         AdamW's.
     checkpoint_steps : int
-        Optimizer steps between checkpoints, from which an interrupted run goes on.
+        Optimizer steps between checkpoints, from which an interrupted run goes on; rounded up to a point of the curve.
     """
 
     epochs: int
@@ -94,10 +97,10 @@ def train(model: nn.Module, examples: Sequence[Example], pad_id: int, schedule: 
     Raises
     ------
     NonFiniteLossError
-        If the loss becomes NaN or infinite, naming the step.
+        If the loss becomes NaN or infinite, naming the step, or a weight is at the end.
     """
-    _, dtype = device_and_dtype()
-    total = schedule.steps(len(examples))
+    total, (_, dtype) = schedule.steps(len(examples)), device_and_dtype()
+    shown = max(1, total // 40)  # steps from one point of the curve to the next
     arguments = TrainingArguments(
         output_dir=str(run.work),
         num_train_epochs=schedule.epochs,
@@ -107,10 +110,10 @@ def train(model: nn.Module, examples: Sequence[Example], pad_id: int, schedule: 
         warmup_steps=round(schedule.warmup_share * total),
         weight_decay=schedule.weight_decay,
         lr_scheduler_type="linear",
-        logging_steps=max(1, total // 40),
+        logging_steps=shown,
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=schedule.checkpoint_steps,
+        save_steps=math.ceil(schedule.checkpoint_steps / shown) * shown,  # or a resumed run's next point lacks steps
         save_total_limit=1,
         bf16=dtype is torch.bfloat16,
         use_cpu=not torch.cuda.is_available(),
@@ -131,8 +134,15 @@ def train(model: nn.Module, examples: Sequence[Example], pad_id: int, schedule: 
     trainer.remove_callback(PrinterCallback)
     trainer.terms = run.terms
     trainer.train(resume_from_checkpoint=_newest_checkpoint(run.work))
+    _check_finite(model, total)
     model.eval()
     return [CurvePoint(log["step"], log["loss"]) for log in trainer.state.log_history if "loss" in log]
+
+
+def _check_finite(model: nn.Module, step: int) -> None:
+    """Look at the weights too: the steps after the curve's last point have a loss that nobody sees."""
+    if not all(weight.isfinite().all() for weight in model.parameters() if weight.requires_grad):
+        raise NonFiniteLossError(f"weights are not finite after step {step}. {_ADVICE}")
 
 
 class _GroupedByLength(torch.utils.data.Sampler[int]):
@@ -218,10 +228,7 @@ class _Follow(TrainerCallback):
         if "loss" not in logs:
             return
         if not math.isfinite(logs["loss"]):
-            raise NonFiniteLossError(
-                f"the loss is {logs['loss']} at step {state.global_step}. Lower this schedule's learning_rate, or look "
-                "for damaged texts among what it trains on."
-            )
+            raise NonFiniteLossError(f"the loss is {logs['loss']} at step {state.global_step}. {_ADVICE}")
         self._watch(CurvePoint(state.global_step, logs["loss"]))
 
 

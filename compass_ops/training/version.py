@@ -17,7 +17,7 @@ MLMODEL = "MLmodel"  # JSON under the name that MLflow looks for; written when a
 CONFIG, WEIGHTS = "adapter/adapter_config.json", "adapter/adapter_model.safetensors"
 
 # Where a base lies on one machine says nothing about the adapter.
-_PLACES = frozenset({"base_model_name_or_path", "revision", "parent_library", "auto_mapping"})
+PLACES = frozenset({"base_model_name_or_path", "revision", "parent_library", "auto_mapping"})
 # MLflow writes it into the folder of a model that it loads, which may be the registry's own: name and number, no file
 # of the version, and nothing here reads it.
 MLFLOW_TRACE = "registered_model_meta"
@@ -34,7 +34,7 @@ class Origin:
     language : str
         BCP-47 tag.
     base, embedder : mapping
-        ``{"id", "revision", "digest"}`` as loaded.
+        ``{"id", "revision", "digest"}`` as loaded; of the embedder also ``"prefix"``, which it puts before each text.
     parent : str or None
         Digest of the adapter it was continued from.
     window : str or None
@@ -59,7 +59,7 @@ class Origin:
 
 def adapter_digest(folder: Path) -> str:
     """Return the digest that names a version folder's adapter: SHA-256 over weights and config without places."""
-    config = {key: value for key, value in read_json(folder / CONFIG).items() if key not in _PLACES}
+    config = {key: value for key, value in read_json(folder / CONFIG).items() if key not in PLACES}
     return value_digest({"weights": file_digest(folder / WEIGHTS), "config": config})
 
 
@@ -77,7 +77,7 @@ def write_manifest(folder: Path, origin: Origin) -> dict[str, Any]:
         "language": origin.language,
         "digest": adapter_digest(folder),
         "base": {key: origin.base[key] for key in pinned},
-        "embedder": {key: origin.embedder[key] for key in pinned},
+        "embedder": {key: origin.embedder[key] for key in (*pinned, "prefix")},
         "parent": origin.parent,
         "window": origin.window,
         "subset_digest": origin.subset_digest,

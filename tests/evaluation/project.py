@@ -40,12 +40,12 @@ class Project:
     def scorer(self) -> Scorer:
         return Scorer(self.entry, self.root, SETTINGS, self.root / "memo")
 
-    def add_adapter(self, version: Path, seed: int, **manifest: Any) -> str:
+    def add_adapter(self, version: Path, seed: int, *, scale: float = 0.3, **manifest: Any) -> str:
         """Write a version folder with a random adapter that changes the base's answers; return its digest."""
         model = new_adapter(self.model, {"r": 4, "target_modules": "all-linear"}, seed)
         rng = torch.Generator().manual_seed(seed)
         shapes = weights_of(model)
-        set_weights(model, {name: 0.3 * torch.randn(w.shape, generator=rng) for name, w in shapes.items()})
+        set_weights(model, {name: scale * torch.randn(w.shape, generator=rng) for name, w in shapes.items()})
         save_adapter(model, version / "adapter")
         detach(model)
         digest = file_digest(version / "adapter" / "adapter_model.safetensors")

@@ -29,9 +29,9 @@ def candidate_of(project: Project) -> str:
     return str(read_json(project.root / "train" / "sw" / "version" / "manifest.json")["digest"])
 
 
-def with_production(project: Project, seed: int = 5, **manifest: Any) -> dict[str, Any]:
+def with_production(project: Project, seed: int = 5, **how: Any) -> dict[str, Any]:
     folder = project.root / "snapshot" / "production" / "sw"
-    return {"production": {"version": "3", "digest": project.add_adapter(folder, seed=seed, **manifest)}}
+    return {"production": {"version": "3", "digest": project.add_adapter(folder, seed=seed, **how)}}
 
 
 def test_the_base_was_beaten(project: Project) -> None:
@@ -61,6 +61,12 @@ def test_against_another_production_version(project: Project) -> None:
     assert record["against"] == {"kind": "production"} | entry["production"]
     assert record["verdict"] == "promote"
     assert len(record["tests"]) == 4
+
+
+def test_production_whose_weights_are_no_numbers_is_not_judged_against(project: Project) -> None:
+    record = admit(project, **with_production(project, scale=float("nan")))
+    assert record["verdict"] == "cannot judge"
+    assert "scores that are not finite" in record["reasons"][0]
 
 
 def test_production_scores_are_remembered(project: Project) -> None:

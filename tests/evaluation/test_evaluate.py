@@ -112,6 +112,13 @@ def test_a_choice_over_the_longest_input_stops_its_language_alone(project: Proje
     assert (out / "sw" / "items.parquet").exists()
 
 
+def test_an_adapter_whose_weights_are_no_numbers_stops_its_language_alone(project: Project) -> None:
+    project.add_adapter(project.root / "train" / "sw" / "version", seed=0, scale=float("nan"))
+    out = evaluate(project)
+    assert f"{ITEMS} of {ITEMS} items scores that are not finite" in read_json(out / "sw" / "receipt.json")["reason"]
+    assert list(read_json(out / "metrics.json")) == ["ca"]
+
+
 def test_items_without_answers_have_scores_and_no_accuracy(project: Project) -> None:
     project.write_items("gate", "sw", answers="none")
     out = evaluate(project)

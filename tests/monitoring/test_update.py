@@ -218,6 +218,7 @@ def test_feedback_beyond_the_budget_is_drawn_at_random_and_leaves_the_pool_nothi
     rows, notes = told(tmp_path / "made")
     assert [reason for _, reason in rows] == ["feedback"] * 10
     assert [prompt for prompt, _ in rows] != [prompt for prompt, _ in coins(10, 10)]
+    assert len(notes) == 1, "not that what is asked is covered"
     assert notes[0].startswith("10 of 30 labelled rows, drawn at random, take 10 of the update's budget of 10 rows")
 
 

@@ -22,7 +22,7 @@ from tests.server.running import server_under_test
 
 BASE = {"id": "tiny", "revision": None, "digest": "b" * 64, "path": "build/base/model"}
 ROWS = "d" * 64  # digest of the window's rows of every version that was made for one
-EMBEDDER = {"id": "static", "revision": None, "digest": "e" * 64, "path": "build/base/embedder"}
+EMBEDDER = {"id": "static", "revision": None, "digest": "e" * 64, "path": "build/base/embedder", "prefix": "query: "}
 
 
 @pytest.fixture(scope="session")

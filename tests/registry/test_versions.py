@@ -29,6 +29,8 @@ def test_the_manifest_lists_every_file_and_the_adapters_digest(version: Path) ->
     assert manifest["files"][WEIGHTS] == file_digest(version / WEIGHTS)
     assert manifest["digest"] == adapter_digest(version)
     assert manifest["base"] == {"id": "tiny", "revision": None, "digest": "b" * 64}
+    embedder = {"id": "static", "revision": None, "digest": "e" * 64, "prefix": "query: "}
+    assert manifest["embedder"] == embedder, "drift compares windows under the same prefix alone"
     assert manifest["git_commit"] is None
 
 

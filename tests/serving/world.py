@@ -44,7 +44,8 @@ class World:
         write_table(folder / "anchors.parquet", pa.table(anchors))
         write_json(folder / "reference" / "histogram.json", {"counts": [1]})
         pins = self.entry.as_json()
-        origin = Origin(language, pins, pins, None, None, "5" * 64, {"separator": " ", "max_tokens": 64})
+        text = {"separator": " ", "max_tokens": 64}
+        origin = Origin(language, pins, {**pins, "prefix": ""}, None, None, "5" * 64, text)
         return str(write_manifest(folder, origin)["digest"])
 
     def promote(self, language: str, seed: int, **lora: Any) -> str:

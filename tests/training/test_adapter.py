@@ -18,7 +18,6 @@ from compass_ops.training.adapter import (
     set_weights,
     trainable_parameters,
     weights_of,
-    without_adapter,
 )
 from compass_ops.training.adapter_file import read_layers
 from compass_ops.training.base import load_base
@@ -64,7 +63,7 @@ def test_an_adapter_survives_saving_and_the_base_survives_the_adapter(
     again = attach(base, tmp_path / "adapter")
     assert not any(parameter.requires_grad for parameter in again.parameters())
     assert torch.allclose(logits(again), adapted, atol=1e-6)
-    with without_adapter(again):
+    with again.disable_adapter():
         assert torch.allclose(logits(again), bare, atol=1e-6)
 
 

@@ -1,5 +1,6 @@
 """The loop: it learns, resumes to the same weights, adds terms once per step, and stops at a loss of no use."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -76,6 +77,22 @@ def test_a_killed_run_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     assert curve[-1].step == 18
 
 
+def test_a_killed_run_goes_on_to_the_same_curve(tmp_path: Path) -> None:
+    """84 steps, a point every second one: checkpoints asked for every 5 are made every 6."""
+    longer = replace(SCHEDULE, epochs=14)
+    whole = run(tmp_path, longer, work="whole")[1]
+
+    def kill_at_14(point: loop.CurvePoint) -> None:
+        if point.step == 14:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(tmp_path, longer, watch=kill_at_14)
+    assert [folder.name for folder in (tmp_path / "work").glob("checkpoint-*")] == ["checkpoint-12"]
+    assert run(tmp_path, longer)[1] == whole
+    assert [point.step for point in whole] == list(range(2, 85, 2))
+
+
 def test_a_torn_checkpoint_is_passed_over(tmp_path: Path) -> None:
     whole, _ = run(tmp_path, work="whole")
     (tmp_path / "work" / "checkpoint-10").mkdir(parents=True)
@@ -121,3 +138,14 @@ def test_terms_see_the_step(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLossError, match=r"the loss is nan at step 1\. Lower this schedule's learning_rate"):
         run(tmp_path, terms=(lambda _, __: torch.tensor(float("nan")),))
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_are_found(tmp_path: Path) -> None:
+    """81 steps, a point every second one: no point sees the last."""
+
+    def broken_at_the_end(model: nn.Module, step: int) -> torch.Tensor:
+        weight = next(own for own in model.parameters() if own.requires_grad)
+        return weight.sum() * (float("nan") if step == 80 else 0.0)
+
+    with pytest.raises(NonFiniteLossError, match=r"weights are not finite after step 81\. Lower this"):
+        run(tmp_path, replace(SCHEDULE, epochs=27, batch_rows=8), (broken_at_the_end,))
