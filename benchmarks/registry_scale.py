@@ -18,10 +18,8 @@ from typing import Any
 
 import click
 import yaml
-from babel import Locale
 
-from compass_ops.corpus.languages import language_tag
-from compass_ops.errors import CompassError
+from benchmarks.languages import known_languages
 from compass_ops.registry.history import Entry
 from compass_ops.registry.location import RegistryLocation, now
 from compass_ops.registry.mirroring import mirror
@@ -65,15 +63,7 @@ def main(languages: int, versions: int, runs: int) -> None:
 
 def _names(number: int) -> list[str]:
     """Return so many languages, those that params.yaml speaks of first."""
-    known = (name for name in sorted(Locale("en").languages) if len(name) in (2, 3) and _is_canonical(name))
-    return list(dict.fromkeys([*_params()["project"]["languages"], *known]))[:number]
-
-
-def _is_canonical(name: str) -> bool:
-    try:
-        return language_tag(name) == name
-    except CompassError:
-        return False
+    return list(dict.fromkeys([*_params()["project"]["languages"], *known_languages()]))[:number]
 
 
 def _params() -> Any:

@@ -16,11 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import click
-from babel import Locale
 
-from compass_ops.corpus.languages import language_tag
-from compass_ops.errors import CompassError
-from tests.pipelines.project import ALWAYS, Project
+from benchmarks.languages import known_languages
+from tests.pipelines.project import ALWAYS, Ended, Project
 from tests.pipelines.questions import TOPICS, schedule, small, write_lines
 
 ROWS = {"target": 40, "own": 8, "test": 60, "auxiliary": 240, "pretrain": 20}
@@ -36,7 +34,7 @@ def main(languages: int, runs: int) -> None:
     with tempfile.TemporaryDirectory(prefix="compass.") as folder:
         project = Project.create(Path(folder) / "project", partial(_params, targets), partial(_write, targets))
         click.echo(f"{languages} languages, first run: {_seconds(project):.0f} s")
-        while set((ended := project.repro()).stages) != ALWAYS:
+        while set((ended := _run(project)).stages) != ALWAYS:
             click.echo(f"settling: {', '.join(ended.stages)}")
         taken = [_seconds(project) for _ in range(runs)]
         shown = ", ".join(f"{seconds:.1f}" for seconds in taken)
@@ -46,22 +44,19 @@ def main(languages: int, runs: int) -> None:
 
 def _seconds(project: Project) -> float:
     start = time.perf_counter()
-    ended = project.repro()
-    if ended.returncode:
-        raise click.ClickException(ended.stdout)
+    _run(project)
     return time.perf_counter() - start
 
 
+def _run(project: Project) -> Ended:
+    ended = project.repro()
+    if ended.returncode:
+        raise click.ClickException(ended.stdout)
+    return ended
+
+
 def _targets(number: int) -> list[str]:
-    known = [name for name in sorted(Locale("en").languages) if len(name) in (2, 3) and _is_canonical(name)]
-    return [name for name in known if name not in POOL][:number]
-
-
-def _is_canonical(name: str) -> bool:
-    try:
-        return language_tag(name) == name
-    except CompassError:
-        return False
+    return [name for name in known_languages() if name not in POOL][:number]
 
 
 def _params(targets: list[str], params: dict[str, Any]) -> None:

@@ -77,6 +77,7 @@ PURE = {
         "sections",
         "selection_sections",
         "source_sections",
+        "terminal",
         "tend_sections",
     ],
     "corpus": ["decontaminate", "records", "traits"],

@@ -2,7 +2,6 @@
 
 import json
 import re
-import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -10,11 +9,11 @@ import click
 from click.shell_completion import CompletionItem
 
 from compass_ops.errors import CompassError
+from compass_ops.terminal import is_plain, plain
 
 NOTHING = "-"
 FOUND_WRONG = 4  # the exit code of a check that found something
 _LONGEST_REASON, _WIDEST = 2000, 200  # characters; the second in a cell of a table, --json has it whole
-_CONTROLS = ("Cc", "Cs")  # Unicode's categories of control characters and of halves of a surrogate pair
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -27,7 +26,7 @@ def reason(_context: click.Context, _parameter: click.Parameter, value: str) -> 
         raise click.BadParameter("say why, in a few words.")
     if len(value) > _LONGEST_REASON:
         raise click.BadParameter(f"{len(value)} characters; {_LONGEST_REASON} at most.")
-    if any(unicodedata.category(letter) in _CONTROLS for letter in value):
+    if not is_plain(value):
         raise click.BadParameter("must be one line of readable text, without control characters.")
     return value
 
@@ -97,5 +96,5 @@ def _cell(value: object) -> str:
     """Return what fits into one line: a name or reason may come from a registry that anybody writes to."""
     if value is None:
         return NOTHING
-    text = "".join(" " if unicodedata.category(letter) in _CONTROLS else letter for letter in str(value))
+    text = plain(str(value))
     return text if len(text) <= _WIDEST else f"{text[: _WIDEST - 3]}..."

@@ -14,6 +14,7 @@ from compass_ops.cli.options import (
     versions_argument,
 )
 from compass_ops.cli.project import Project
+from compass_ops.terminal import plain
 
 if TYPE_CHECKING:
     from compass_ops.registry.mirror import LanguageView
@@ -63,23 +64,23 @@ def show(project: Project, name: str, as_json: bool) -> None:
     for part in ("lineage", "data", "params"):
         click.echo(f"\n{part}")
         for key, value in told[part].items():
-            click.echo(f"  {key}: {_plain(value)}")
+            click.echo(f"  {key}: {_shown(value)}")
     if told["decision"]:
         click.echo(f"\ndecision: {told['decision']['verdict']}")
-        click.echo("\n".join(f"  {reason}" for reason in told["decision"]["reasons"]))
+        click.echo("\n".join(f"  {plain(reason)}" for reason in told["decision"]["reasons"]))
     for name_, figures in told["metrics"].items():
-        click.echo(f"  {name_}: {', '.join(f'{key} {_plain(value)}' for key, value in figures.items())}")
+        click.echo(f"  {name_}: {', '.join(f'{key} {_shown(value)}' for key, value in figures.items())}")
     click.echo("\nfiles")
     for path, digest in told["files"].items():
         click.echo(f"  {digest[:12]}  {path}")
 
 
-def _plain(value: object) -> str:
+def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
-    return "-" if value is None else str(value)
+        return ", ".join(f"{key} {_shown(item)}" for key, item in value.items())
+    return "-" if value is None else plain(str(value))
 
 
 @click.command()
@@ -146,7 +147,7 @@ def diff(project: Project, language: str, first: str, second: str, as_json: bool
 
 
 def _short(value: object) -> str:
-    text = _plain(value)
+    text = _shown(value)
     return f"{text[:12]}..." if len(text) == 64 else text
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from compass_ops.errors import DataFault
 from compass_ops.monitoring.adoption import Named, is_among, window_name_of
 from compass_ops.monitoring.drift import Compared, DriftSettings, Histograms, is_enough, moved_clusters
-from compass_ops.monitoring.evidence import Evidence, asked_between, described
+from compass_ops.monitoring.evidence import Evidence, described
 from compass_ops.monitoring.labels import labelled, with_groups
 from compass_ops.monitoring.measures import Sample, comparable, fit_lens, measure
 from compass_ops.monitoring.verdict import Judged
@@ -177,8 +177,7 @@ def _seen(production: Production, files: Sequence[Path], embedding: Embedding, w
         )
         for move in moved
     }
-    period = asked_between(window.table.column("time").to_pylist())
-    evidence = Evidence(histograms, moved, examples, described(rows, window.table), period)
+    evidence = Evidence(histograms, moved, examples, described(rows, window.table), window.period())
     feedback = with_groups(labelled(window.table.append_column("cluster", pa.array(clusters[1]))))
     after = production.windows_after(files)
     since = None if len(after) == len(files) else int(window.name) - int(window_name_of(files[len(after)]))

@@ -1,6 +1,5 @@
 """One language's plan as people read it: a self-contained HTML page, and a table for the terminal."""
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -12,6 +11,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from compass_ops.errors import CompassError
 from compass_ops.fanout import RECEIPT
 from compass_ops.storage import fresh_folder, read_json, write_bytes
+from compass_ops.terminal import plain
 
 _COLUMNS = (
     "cluster",
@@ -28,9 +28,6 @@ _WIDE = 40  # characters of an example in the terminal
 _LANGUAGES = 4  # named in the terminal
 _WITHOUT_QUOTAS = {"own_only", "random", "all", "langsim", "langrank", "nearest", "dsir"}  # strategies
 _WITHOUT_BUDGET = {"own_only", "all"}
-# What texts must not do to a terminal: move the cursor, end the line, or turn the rest of it around.
-_CONTROLS = {"Cc", "Cs", "Zl", "Zp"}
-_TURNS = {"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}
 
 Plan = Mapping[str, Any]
 
@@ -99,7 +96,7 @@ def plan_text(plan: Plan) -> str:
         table += [_line(cells, widths), *_examples(one)]
     quiet = len(plan["clusters"]) - len(shown)
     rest = [f"{quiet} more clusters are neither asked nor held nor drawn from."] if quiet else []
-    notes = [f"Note: {_plain(note)}" for note in plan["notes"]]
+    notes = [f"Note: {plain(note)}" for note in plan["notes"]]
     return "\n".join([f"{plan['language']}: {headline(plan)}", *notes, how_to_read(plan), "", *table, *rest])
 
 
@@ -108,7 +105,7 @@ def read_plan(root: Path, language: str) -> dict[str, Any]:
     folder = root / "build" / "sample"
     known = sorted(path.parent.name for path in folder.glob("*/plan.json"))
     if language in {path.parent.name for path in folder.glob(f"*/{RECEIPT}")}:
-        reason = _plain(read_json(folder / language / RECEIPT)["reason"])
+        reason = plain(read_json(folder / language / RECEIPT)["reason"])
         raise CompassError(f"{language}: has no plan, as the last run could not choose for it: {reason}")
     if language not in known:
         there = f"There are: {', '.join(known)}." if known else "Run `dvc repro` to make one."
@@ -133,15 +130,9 @@ def _cells(one: Mapping[str, Any], *, quotas: bool) -> tuple[str, ...]:
 def _examples(one: Mapping[str, Any]) -> list[str]:
     """Return the line of examples, if there are any: of what is asked, else of what the pool has."""
     words = "asked there" if one["examples"] else "nobody asks there; the pool has"
-    texts = [_plain(text) for text in one["examples"] or one["pool_examples"]]
+    texts = [plain(text) for text in one["examples"] or one["pool_examples"]]
     short = [text if len(text) <= _WIDE else f"{text[: _WIDE - 1]}…" for text in texts]
     return [f"    {words}: {' | '.join(short)}"] if short else []
-
-
-def _plain(text: str) -> str:
-    """Return a text from data as one line that a terminal can show."""
-    kept = (letter for letter in text if unicodedata.bidirectional(letter) not in _TURNS)
-    return " ".join("".join(" " if unicodedata.category(letter) in _CONTROLS else letter for letter in kept).split())
 
 
 def _line(cells: Sequence[str], widths: Sequence[int]) -> str:

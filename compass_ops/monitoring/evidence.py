@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import numpy as np
 import pyarrow as pa
@@ -46,12 +45,6 @@ class Evidence:
     examples: Mapping[int, Sequence[str]]
     descriptions: Sequence[Description]
     period: str | None
-
-
-def asked_between(times: Sequence[str | None]) -> str | None:
-    """Return the earliest and the latest of ISO 8601 times, in UTC to the minute; None if no time is known."""
-    known = [datetime.fromisoformat(time).astimezone(UTC) for time in times if time is not None]
-    return f"{min(known):%Y-%m-%d %H:%M} to {max(known):%Y-%m-%d %H:%M} UTC" if known else None
 
 
 def described(reference: pa.Table, window: pa.Table) -> tuple[Description, ...]:

@@ -67,8 +67,9 @@ def choose_feedback(window: Rows, held: pa.Table, rules: FeedbackRules, rng: np.
     if costs.sum() > rules.budget:
         kept = np.sort(affordable(rng.permutation(kept), costs, rules.budget))
     cost, removed = int(costs[kept].sum()), int(matching.sum())
-    notes = [f"{removed} labelled rows of the window match target or test rows and are not trained on."]
-    notes = notes if removed else []
+    notes = []
+    if removed:
+        notes.append(f"{removed} labelled rows of the window match target or test rows and are not trained on.")
     if len(costs):
         notes.append(_spent(len(kept), len(costs), cost, rules))
     chosen = _taken(usable, kept)

@@ -23,13 +23,13 @@ from compass_ops.monitoring.verdict import (
     with_response,
 )
 from compass_ops.monitoring.windows import Embedding
+from compass_ops.registry.versions import DRIFT
 from compass_ops.storage import file_digest, fresh_folder, read_json, write_array, write_json
 
 VERDICT_FILE = "verdict.json"
 CLUSTERS_FILE = "clusters.npy"  # of the judged window's rows, under Production's centroids
 REPORT_FILE = "report.html"
 SUMMARY_FILE = "summary.json"
-ALARM_FILE = "drift.json"  # in a version folder: the verdict that led to the version
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,7 @@ def _alarm(
     (out, logged), language = folders, verdict.judged.language
     if verdict.alarmed:
         return out / language / VERDICT_FILE
-    own, last = one.folder / ALARM_FILE, logged / f"{language}.json"
+    own, last = one.folder / DRIFT, logged / f"{language}.json"
     if one.since == 0 and _is_alarm(own):
         return own
     if _is_alarm(last):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,12 @@ class Window:
     def sessions(self) -> NDArray[np.int64]:
         """Return int64 (n,): equal for rows of one session."""
         return session_numbers(self.table.column("session").to_pylist())
+
+    def period(self) -> str | None:
+        """Return the times of the earliest and the latest request, in UTC to the minute; None if none is known."""
+        times = self.table.column("time").to_pylist()
+        known = [datetime.fromisoformat(time).astimezone(UTC) for time in times if time is not None]
+        return f"{min(known):%Y-%m-%d %H:%M} to {max(known):%Y-%m-%d %H:%M} UTC" if known else None
 
 
 def read_window(language: str, file: Path, embedding: Embedding) -> Window:

@@ -83,7 +83,7 @@ def _of_language(store: RegistryStore, view: LanguageView) -> Iterator[Finding]:
     state = view.state
     for write in (*corrections(view), *outside(view)):
         yield Finding(state.language, DISAGREES, write.version, f"{told(view, write)}.")
-    needed = {"in Production": state.production, "in Staging": state.staging, "next to roll back to": None}
+    needed: dict[str, str | None] = {"in Production": state.production, "in Staging": state.staging}
     needed["next to roll back to"] = rollback_target(state.line)
     for role, number in needed.items():
         if number is None:

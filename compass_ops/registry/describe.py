@@ -8,10 +8,8 @@ from typing import Any
 from compass_ops.registry.mirror import LanguageView
 from compass_ops.registry.versions import DECISION
 from compass_ops.storage import read_json
-from compass_ops.training.version import CONFIG, MANIFEST
+from compass_ops.training.version import CONFIG, MANIFEST, PLACES
 
-# Settings that only say where something lay or what wrote them.
-_SILENT = frozenset({"base_model_name_or_path", "revision", "parent_library", "auto_mapping"})
 _FIGURES = ("estimate", "low", "high", "n", "passed")
 
 
@@ -49,7 +47,7 @@ def describe(folder: Path, view: LanguageView, number: str) -> dict[str, Any]:
             "git_commit": manifest["git_commit"],
         },
         "data": {"subset_digest": manifest["subset_digest"], "window": manifest["window"]},
-        "params": {key: value for key, value in sorted(config.items()) if key not in _SILENT},
+        "params": {key: value for key, value in sorted(config.items()) if key not in PLACES},
         "metrics": _metrics(decision),
         "decision": decision and {key: decision[key] for key in ("verdict", "reasons", "against", "record_digest")},
         "files": dict(sorted(manifest["files"].items())),

@@ -28,7 +28,9 @@ _TOLD_REMEDIES = MappingProxyType(
         "malformed": _DAMAGED,
         "not a database": _DAMAGED,
         "no such table": _DAMAGED,
-        "schema": "The database belongs to another version of MLflow: install that one, or see `mlflow db upgrade`.",
+        "database schema": (
+            "The database belongs to another version of MLflow: install that one, or see `mlflow db upgrade`."
+        ),
         "failed with error code 401": _REMEDIES["UNAUTHENTICATED"],
         "failed with error code 403": _REMEDIES["PERMISSION_DENIED"],
     }
@@ -48,7 +50,7 @@ def mlflow_errors(location: RegistryLocation, doing: str) -> Iterator[None]:
         code = getattr(error, "error_code", "")
         text = str(error).strip()
         said = text.splitlines()[0] if text else type(error).__name__
-        remedy = next((told for part, told in _TOLD_REMEDIES.items() if part in text), None)
+        remedy = next((told for part, told in _TOLD_REMEDIES.items() if part in said), None)
         kind = RegistryError if remedy else _kind(code, text)
         remedy = remedy or _REMEDIES.get(code, _REMEDY)
         raise kind(f"{location.shown}: {doing} failed ({said}). {remedy}") from error

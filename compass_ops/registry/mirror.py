@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from compass_ops.errors import RegistryError
 from compass_ops.registry.history import Entry, LanguageState, fold
 from compass_ops.registry.stages import ALIASES, ARCHIVED, PRODUCTION, STAGING
 
@@ -55,6 +56,16 @@ class LanguageView:
     state: LanguageState
     versions: Mapping[str, Version] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)
+
+    def champion(self) -> Version | None:
+        """Return the version in Production, or None; ``RegistryError`` if it was deleted from the registry."""
+        number, language = self.state.production, self.state.language
+        if number is not None and number not in self.versions:
+            raise RegistryError(
+                f"{language}: version {number} is in Production but was deleted from the registry. Go back to a former "
+                f"champion with `compass rollback {language} --why ...`."
+            )
+        return None if number is None else self.versions[number]
 
     def version_of(self, digest: str, record: str) -> str | None:
         """Return the version that was registered for a digest under a decision record, or None."""

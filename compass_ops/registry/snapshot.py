@@ -3,7 +3,6 @@
 import shutil
 from pathlib import Path
 
-from compass_ops.errors import RegistryError
 from compass_ops.registry.history import registry_json
 from compass_ops.registry.mirror import LanguageView, Version
 from compass_ops.registry.names import checked_digest
@@ -41,8 +40,7 @@ def write_snapshot(store: RegistryStore, out: Path, memo: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
         (out / name).mkdir(parents=True)
     for language, view in views.items():
-        if view.state.production is not None:
-            version = _production(view)
+        if (version := view.champion()) is not None:
             link_tree(_kept(store, version, memo), out / PRODUCTION_FOLDER / language)
     told = registry_json({language: view.state for language, view in views.items()})
     digests = {}
@@ -65,18 +63,6 @@ def _adopted_rows(view: LanguageView) -> dict[str, list[str | None]]:
             digest = None if version is None else version.tags.get("window_digest")
             found.setdefault(entry.window, []).append(digest)
     return found
-
-
-def _production(view: LanguageView) -> Version:
-    number = str(view.state.production)
-    if number not in view.versions:
-        language = view.state.language
-        raise RegistryError(
-            f"{language}: version {number} is in Production but was deleted from the registry. Go "
-            "back to a former "
-            f"champion with `compass rollback {language} --why ...`."
-        )
-    return view.versions[number]
 
 
 def _kept(store: RegistryStore, version: Version, memo: Path) -> Path:

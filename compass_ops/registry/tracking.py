@@ -9,7 +9,7 @@ import math
 import re
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,21 +141,6 @@ def training_run(location: RegistryLocation, name: str, notes: RunNotes) -> Iter
         run.flush()
         with mlflow_errors(location, "ending a run"):
             client.set_terminated(run.run_id, status)
-
-
-def log_training_run(
-    location: RegistryLocation, name: str, notes: RunNotes, curve: Sequence[tuple[int, Mapping[str, float]]]
-) -> str | None:
-    """Log a finished training as one run and return its id, or None without MLflow.
-
-    Parameters
-    ----------
-    curve : sequence of (step, {metric: value})
-    """
-    with training_run(location, name, notes) as run:
-        for step, metrics in curve:
-            run.log(step, metrics)
-    return run.run_id or None
 
 
 def log_version_run(

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from compass_ops.errors import CompassError, RegistryError
+from compass_ops.errors import CompassError
 from compass_ops.registry.names import checked_digest, checked_language, known_language
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.versions import verify_version
@@ -53,17 +53,12 @@ class RegistryChampions:
             registry cannot be read.
         """
         view = self._store.read_language(checked_language(language))
-        number = view.state.production
-        if number is None:
+        version = view.champion()
+        if version is None:
             if language not in self._languages and not view.state.entries and not view.versions:
                 known_language(language, self._languages | self._store.read().keys())
             return None
-        if number not in view.versions:
-            raise RegistryError(
-                f"{language}: version {number} is in Production but was deleted from the registry. Go back to a former "
-                f"champion with `compass rollback {language} --why ...`."
-            )
-        return Champion(language, number, checked_digest(view.versions[number].tags.get("manifest", "")))
+        return Champion(language, version.number, checked_digest(version.tags.get("manifest", "")))
 
     def folder(self, champion: Champion) -> Path:
         """Return the champion's version folder, verified; fetched if it is not kept or no longer what it was.

@@ -127,8 +127,13 @@ class Exporter:
     def _language(self, language: str, views: Mapping[str, LanguageView], folder: Path) -> Record:
         view = views[known_language(language, views)]
         number = self._version_at_alias(view.state)
-        if number is None or number not in view.versions:
+        if number is None:
             raise RegistryError(f"{language}: has no {self._settings.alias}. `compass status` shows what there is.")
+        if number not in view.versions:
+            raise RegistryError(
+                f"{language}: version {number}, its {self._settings.alias}, was deleted from the registry. `compass "
+                "doctor` says what can be done."
+            )
         with tempfile.TemporaryDirectory(prefix="compass.") as aside:
             version = Path(aside) / "version"
             self._store.fetch(view.versions[number], version)

@@ -211,9 +211,14 @@ class AdapterPool:
         slot = self._free_slot() if seat is None else seat.slot
         try:
             self._slots.put(slot, layers)
-        except ModelError:
+        except ModelError:  # the slot is as it was
             if seat is None:
                 self._free.append(slot)
+            raise
+        except BaseException:  # half written, as where memory ran out
+            self._seats.pop(champion.language, None)
+            self._slots.clear(slot)
+            self._free.append(slot)
             raise
         self._seats[champion.language] = _Seat(champion, slot, separator)
 

@@ -13,7 +13,7 @@ from compass_ops.corpus.traits import text_traits
 from compass_ops.errors import StorageError
 from compass_ops.monitoring.action import respond
 from compass_ops.monitoring.drift import Compared, DriftSettings, Histograms, is_enough, judge
-from compass_ops.monitoring.evidence import Evidence, asked_between, described
+from compass_ops.monitoring.evidence import Evidence, described
 from compass_ops.monitoring.harm import Harm, HarmSettings
 from compass_ops.monitoring.measures import STATISTICS, Sample, fit_lens, measure
 from compass_ops.monitoring.report import save_html, verdict_snapshot
@@ -161,13 +161,6 @@ def test_the_report_says_when_the_window_was_asked(tmp_path: Path) -> None:
     for shown, about in ((asked, f"sw, window 0002 ({asked.period}), against"), (evidence, "sw, window 0002, against")):
         save_html(verdict_snapshot(verdict, shown, SETTINGS), tmp_path / "report.html")
         assert about in (tmp_path / "report.html").read_text("utf-8")
-
-
-def test_a_period_is_from_the_earliest_to_the_latest_known_time() -> None:
-    """In UTC: the second lies two hours before its clock says."""
-    times = ["2026-10-03T12:00:00.5+00:00", "2026-10-02T01:30:00+02:00", None, "2026-10-03T12:00:00+00:00"]
-    assert asked_between(times) == "2026-10-01 23:30 to 2026-10-03 12:00 UTC"
-    assert asked_between([None, None]) is None
 
 
 def test_an_unconfirmed_shift_survives_the_snapshot_and_calls_for_nothing(tmp_path: Path) -> None:

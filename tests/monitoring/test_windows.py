@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 
 from compass_ops.errors import DataFault
-from compass_ops.monitoring.windows import Embedding, read_window
+from compass_ops.monitoring.windows import Embedding, Window, read_window
 from compass_ops.storage import write_array, write_json, write_table
 
 
@@ -55,3 +55,15 @@ def test_vectors_kept_with_another_prefix_are_refused_with_both(file: Path) -> N
     write_json(file.parent.parent / "embedder.json", {"digest": "e" * 64, "prefix": "query: "})
     with pytest.raises(DataFault, match=r"prefix 'query: ', windows are now .* with ''.*Restore .* embed.prefix"):
         read_window("sw", file, _embedding())
+
+
+def test_a_period_is_from_the_earliest_to_the_latest_known_time() -> None:
+    """In UTC: the second lies two hours before its clock says."""
+
+    def period(*times: str | None) -> str | None:
+        table = pa.table({"time": pa.array(times, pa.string())})
+        return Window("0001", table, np.zeros((len(times), 2), np.float32)).period()
+
+    times = ["2026-10-03T12:00:00.5+00:00", "2026-10-02T01:30:00+02:00", None, "2026-10-03T12:00:00+00:00"]
+    assert period(*times) == "2026-10-01 23:30 to 2026-10-03 12:00 UTC"
+    assert period(None, None) is None

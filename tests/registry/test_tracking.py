@@ -13,14 +13,16 @@ def test_a_training_run_keeps_its_curve_params_and_tags(store: RegistryStore) ->
     curve = [(step, {"loss": 1 / step, "rate": 0.1}) for step in range(1, 1001)]
     params = {"rank": 8, **{f"p{number}": number for number in range(150)}}
     notes = tracking.RunNotes(params, {"compass.language": "sw"}, {"accuracy": 0.5})
-    run_id = tracking.log_training_run(location, "sw", notes, curve)
+    with tracking.training_run(location, "sw", notes) as logged:
+        for step, metrics in curve:
+            logged.log(step, metrics)
     client = tracking.open_client(location)
-    run = client.get_run(run_id)
+    run = client.get_run(logged.run_id)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "sw")
     assert (run.data.params["rank"], len(run.data.params)) == ("8", 151)
     assert run.data.tags["compass.language"] == "sw"
     assert run.data.metrics["accuracy"] == 0.5
-    history = client.get_metric_history(run_id, "loss")
+    history = client.get_metric_history(logged.run_id, "loss")
     assert sorted((point.step, point.value) for point in history) == [(step, 1 / step) for step in range(1, 1001)]
 
 
@@ -37,7 +39,9 @@ def test_a_training_that_fails_leaves_a_failed_run_with_what_was_logged(store: R
 
 def test_training_goes_on_without_mlflow(store: RegistryStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tracking, "available", lambda: False)
-    assert tracking.log_training_run(store.location, "sw", tracking.RunNotes(), [(1, {"loss": 1.0})]) is None
+    with tracking.training_run(store.location, "sw", tracking.RunNotes()) as run:
+        run.log(1, {"loss": 1.0})
+    assert run.run_id == ""
 
 
 def test_a_metric_with_an_impossible_name_is_refused(store: RegistryStore) -> None:

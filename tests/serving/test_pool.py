@@ -1,11 +1,13 @@
 """One base, many languages, against one adapter at a time on a base of its own."""
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from compass_ops.errors import ModelError, RegistryError
+from compass_ops.serving import slots
 from compass_ops.serving.champions import Champion, RegistryChampions
 from compass_ops.serving.pool import AdapterPool, Answer, PooledBase, PoolSettings, Request
 from compass_ops.storage import file_digest
@@ -191,6 +193,32 @@ def test_an_exception_in_a_mixed_batch_gives_nobody_anothers_adapter(world: Worl
         served.ask("zu", "zu", "sw")
     broken.remove()
     assert [answer.text for answer in served.ask("sw", "zu", "hr")] == expected
+
+
+@pytest.mark.parametrize("seated", [False, True])
+def test_a_slot_that_was_half_written_is_empty_and_not_lost(
+    world: World, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, seated: bool
+) -> None:
+    """The device's memory runs out at the second layer, while a language's first adapter is loaded, or its next."""
+    served = Served(world, shelf, adapters=2)
+    shelf.put("sw", 1)
+    shelf.put("zu", 2)
+    served.ask("zu", "sw") if seated else served.ask("zu")
+    shelf.put("sw", 3)
+    served.clock.now += 2 * ASK
+    write, writes = slots._Stack.write, count()
+
+    def full(self: Any, *what: Any) -> None:
+        if next(writes) == 1:
+            raise MemoryError("injected")
+        write(self, *what)
+
+    with monkeypatch.context() as patch, pytest.raises(MemoryError, match="injected"):
+        patch.setattr(slots._Stack, "write", full)
+        served.ask("sw")
+    assert list(served.pool.languages) == ["zu"]
+    assert [answer.text for answer in served.ask("zu", "sw")] == [served.expected("zu"), served.expected("sw")]
+    assert served.pool.languages == ("zu", "sw"), "nobody had to make room"
 
 
 def test_a_registry_that_is_down_leaves_the_former_champion_and_says_so(served: Served) -> None:
