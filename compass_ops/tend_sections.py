@@ -1,7 +1,7 @@
 """The sections of ``params.yaml`` for the tend half: traffic, drift, update, report."""
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -60,6 +60,12 @@ class LoggedTraffic(Section):
         if missing:
             raise ValueError(f"must map {', '.join(sorted(missing))} in fields")
         return self
+
+    def settings(self, window_rows: int) -> dict[str, Any]:
+        """Return what `LogSettings` takes: whoever counts a log's windows must cut it as the stage does."""
+        fields = {str(name): field for name, field in self.fields.items()}
+        files, hours = tuple(self.files), self.window_hours
+        return {"files": files, "fields": fields, "window_rows": window_rows, "window_hours": hours}
 
 
 class PhaseParams(Section):

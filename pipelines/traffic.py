@@ -50,8 +50,7 @@ def _traffic(params: Params) -> Traffic:
     if origin.kind == "none":
         return Traffic({}, [])
     if origin.kind == "log":
-        fields = {str(name): field for name, field in origin.fields.items()}
-        log = LogSettings(tuple(origin.files), fields, settings.window_rows, origin.window_hours)
+        log = LogSettings(**origin.settings(settings.window_rows))
         languages = [language_tag(language) for language in params.project.languages]
         return logged_traffic(log, settings.until, languages, Path.cwd())
     source = next(source for source in params.ingest.sources if source.kind == "worldfacts")

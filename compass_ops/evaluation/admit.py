@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from compass_ops.errors import DataFault
@@ -80,7 +79,7 @@ def _compared(
                 ),
             )
         reference = rows_of(_production_items(inputs, language, scorer, production), "production", "gate")
-    counts = np.asarray(read_json(candidate.folder / "reference" / "histogram.json")["counts"], dtype=np.int64)
+    counts = candidate.asked_counts()
     return judge(paired_items(reference, rows_of(items, "adapter", "gate")), counts, counts, limits, opponent.kind)
 
 

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,7 @@ def _summary(items: pa.Table, model: str, version: Version) -> dict[str, Any]:
     Experiments are to be chosen by dev: a look at the gate half is not counted there.
     """
     rows, dev = (rows_of(items, model, half) for half in ("gate", "dev"))
-    counts = np.asarray(read_json(version.folder / "reference" / "histogram.json")["counts"], np.int64)
+    counts = version.asked_counts()
     return {**accuracy_summary(rows), "asked": asked_summary(rows, counts), "dev": asked_summary(dev, counts)}
 
 
@@ -128,8 +128,7 @@ def _digest(inputs: EvaluateInputs, language: str, scorer: Scorer) -> str:
     decisive = [folder / RECEIPT, folder / "version" / "manifest.json"]
     decisive += [file for split in SPLITS for file in inputs.test_files(split, language)]
     files = [file_digest(file) if file.exists() else None for file in decisive]
-    settings = {name: value for name, value in asdict(scorer.settings).items() if name != "batch_tokens"}
-    return value_digest([files, scorer.base.digest, settings, SCORER_VERSION])
+    return value_digest([files, scorer.base.digest, scorer.settings.decisive(), SCORER_VERSION])
 
 
 def _accuracy_csv(metrics: dict[str, Any]) -> str:

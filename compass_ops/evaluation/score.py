@@ -48,6 +48,10 @@ class ScoreSettings:
     max_tokens: int
     batch_tokens: int
 
+    def decisive(self) -> dict[str, str | int]:
+        """Return those that scores depend on: how rows are batched changes none."""
+        return {"separator": self.separator, "max_tokens": self.max_tokens}
+
 
 @dataclass(frozen=True)
 class _Tree:

@@ -1,13 +1,14 @@
 """Scores of a model on items, remembered by content: unchanged model, unchanged items, no forward pass."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from compass_ops.errors import DataFault, ModelError
 from compass_ops.evaluation.metrics import FloatArray
@@ -34,6 +35,10 @@ class Version:
     def base_digest(self) -> str:
         """Digest of the base model that the adapter belongs to."""
         return str(self.manifest["base"]["digest"])
+
+    def asked_counts(self) -> NDArray[np.int64]:
+        """Return what is asked of the language in each cluster, int64 (K,), as the version was made for it."""
+        return np.asarray(read_json(self.folder / "reference" / "histogram.json")["counts"], np.int64)
 
 
 def read_version(folder: Path) -> Version:
@@ -98,9 +103,8 @@ class Scorer:
                 f"{self.base.digest}. Train it again on this base, or restore that one."
             )
         model = [self.base.digest, None if version is None else version.digest]
-        # Batching changes no score, so it is no part of the name.
-        settings = {name: value for name, value in asdict(self.settings).items() if name != "batch_tokens"}
-        path = self._memo / f"{value_digest([SCORER_VERSION, model, settings, prompts, choices])}.parquet"
+        named = [SCORER_VERSION, model, self.settings.decisive(), prompts, choices]
+        path = self._memo / f"{value_digest(named)}.parquet"
         if not path.exists():
             try:
                 computed = self._computed(prompts, choices, version)

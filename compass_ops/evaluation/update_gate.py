@@ -52,10 +52,9 @@ def _gate(
     if judgement is None:
         items = read_table(folder / "items.parquet")
         pairs = paired_items(rows_of(items, "production", "gate"), rows_of(items, "candidate", "gate"))
-        old = read_json(inputs["production"] / language / "reference" / "histogram.json")["counts"]
-        counts = (np.asarray(own, dtype=np.int64) for own in (old, window["counts"], window["learned"]))
-        old_counts, new_counts, learned_counts = counts
-        judgement = judge(pairs, old_counts, new_counts, limits[0], "production", learned_counts)
+        old = read_version(inputs["production"] / language).asked_counts()
+        new, learned = (np.asarray(window[name], dtype=np.int64) for name in ("counts", "learned"))
+        judgement = judge(pairs, old, new, limits[0], "production", learned)
     verdict = inputs["drift"] / language / "verdict.json"
     occasion = Occasion(window["window"], file_digest(verdict))
     return decision_record(language, candidate.digest, opponent, judgement, occasion)

@@ -75,9 +75,7 @@ def available_windows(params: Params, root: Path) -> int:
     if origin.kind == "simulated":
         return origin.windows
     languages = [language_tag(language) for language in params.project.languages]
-    fields = {str(name): field for name, field in origin.fields.items()}
-    settings = LogSettings(tuple(origin.files), fields, params.traffic.window_rows, origin.window_hours)
-    return read_log(settings, languages, 0, root).complete
+    return read_log(LogSettings(**origin.settings(params.traffic.window_rows)), languages, 0, root).complete
 
 
 def run_pipeline(root: Path, *, uri: str | None, aside: bool = False) -> None:
