@@ -136,7 +136,7 @@ class Workshop(WithBase):
                 tables.append(item_table("adapter", half, records, clusters, self._scores(model, records)))
         finally:
             detach(model)
-        table = pa.concat_tables(tables).select(["split", "id", "topic", "correct", "margin"])
+        table = pa.concat_tables(tables).select(["half", "id", "topic", "correct", "margin"])
         return table.append_column("step", pa.array([number] * table.num_rows))
 
     def _scores(self, model: Any, records: pa.Table) -> list[NDArray[np.float64]]:

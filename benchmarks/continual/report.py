@@ -97,7 +97,7 @@ def _chain(folders: tuple[Path, Path], comparison: Comparison, language: str, ha
 
 def by_topic(items: pa.Table, half: str, steps: int) -> Sequence[Mapping[str, float]]:
     """Return the accuracy on each topic of one half after each step."""
-    rows = items.filter(pc.equal(items["split"], half))
+    rows = items.filter(pc.equal(items["half"], half))
     rows = rows.append_column("hit", pc.cast(rows["correct"], pa.float64()))
     means = rows.group_by(["step", "topic"]).aggregate([("hit", "mean")]).to_pylist()
     return [{row["topic"]: row["hit_mean"] for row in means if row["step"] == step} for step in range(steps)]

@@ -14,6 +14,7 @@ from benchmarks.continual.settings import Comparison, load_comparison
 from benchmarks.continual.stream import draw_stream
 from benchmarks.options import processes_option
 from benchmarks.reporting import code_digest
+from compass_ops.evaluation.items import HALVES
 from compass_ops.fanout import fan_out
 from compass_ops.params import load_params
 from compass_ops.seeding import generator
@@ -21,7 +22,7 @@ from compass_ops.selection.choose import Rows, with_reasons
 from compass_ops.storage import read_array, read_json, read_table, tree_digest, value_digest
 from pipelines._stage import MEMO, path_option, stage
 
-FORMAT = 1
+FORMAT = 2
 _HERE = Path(__file__).parent
 _ROOMS = [_HERE.parents[1] / "compass_ops" / room for room in ("training", "evaluation")]
 
@@ -128,7 +129,7 @@ def chosen(comparison: Comparison, part: str | None) -> tuple[dict[str, dict[str
 @click.option("--part", help="Methods, languages and number of seeds to run, such as naive,ecda/sw,tr/1.")
 def main(part: str | None, out: Path, processes: int, **inputs: Path) -> None:
     """Run the comparison, or a part of it into another folder: what is finished there is finished for the whole."""
-    cells = Cells(**inputs, halves=("dev", "gate"))
+    cells = Cells(**inputs, halves=HALVES)
     cells.run(*chosen(cells.comparison, part), out, processes)
 
 

@@ -9,14 +9,14 @@ from benchmarks.options import processes_option
 from benchmarks.selection.settings import WITHOUT_BUDGET, Comparison, cells, load_comparison
 from benchmarks.selection.train import Workshop
 from compass_ops.errors import DataFault
+from compass_ops.evaluation.items import HALVES
 from compass_ops.fanout import RECEIPT, fan_out
 from compass_ops.params import load_params
 from compass_ops.seeding import derived_seed
 from compass_ops.storage import read_json, read_table, tree_digest, value_digest, write_json, write_table
 from pipelines._stage import MEMO, path_option, stage
 
-FORMAT = 1
-HALVES = ("dev", "gate")
+FORMAT = 2
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,9 @@ class Score:
     n: float
 
 
-def asked_score(items: pa.Table, test: str, target: pa.Table) -> Score:
-    """Return a model's score on one test of an item table under the topics of the target prompts."""
-    rows = items.filter(pc.equal(items["split"], test))
+def asked_score(items: pa.Table, half: str, target: pa.Table) -> Score:
+    """Return a model's score on one half of an item table under the topics of the target prompts."""
+    rows = items.filter(pc.equal(items["half"], half))
     weights = topic_weights(rows["topic"].to_pylist(), target["topic"].to_pylist())
     correct = np.asarray(rows["correct"].to_numpy(zero_copy_only=False), np.float64)
     margin = np.asarray(rows["margin"].to_numpy(zero_copy_only=False), np.float64)
@@ -33,9 +33,9 @@ def asked_score(items: pa.Table, test: str, target: pa.Table) -> Score:
     return Score(weighted_mean(correct, weights), weighted_mean(margin, weights), error, effective_size(weights))
 
 
-def asked_accuracy(items: pa.Table, test: str, target: pa.Table) -> float:
+def asked_accuracy(items: pa.Table, half: str, target: pa.Table) -> float:
     """Return the accuracy alone, see ``asked_score``."""
-    return asked_score(items, test, target).accuracy
+    return asked_score(items, half, target).accuracy
 
 
 def topic_weights(topics: list[str | None], asked: list[str | None]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from compass_ops.errors import DataFault
 from compass_ops.evaluation.decision import Opponent, decided_before, decision_record, opponent_of
-from compass_ops.evaluation.evaluate import EvaluateInputs, score_split
+from compass_ops.evaluation.evaluate import EvaluateInputs, score_half
 from compass_ops.evaluation.gate import GateLimits, Judgement, judge
 from compass_ops.evaluation.items import paired_items, rows_of
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
@@ -89,4 +89,4 @@ def _production_items(inputs: AdmitInputs, language: str, scorer: Scorer, produc
     if not file.exists():
         return read_table(inputs.evaluations / language / "items.parquet").slice(0, 0)
     models: dict[str, Version | None] = {"production": production}
-    return pa.concat_tables(score_split(scorer, (language, "gate"), read_table(file), read_array(clusters), models))
+    return pa.concat_tables(score_half(scorer, (language, "gate"), read_table(file), read_array(clusters), models))

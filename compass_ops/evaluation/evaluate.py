@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from compass_ops.errors import DataFault
-from compass_ops.evaluation.items import SCHEMA, accuracy_summary, asked_summary, item_table, rows_of
+from compass_ops.evaluation.items import HALVES, SCHEMA, accuracy_summary, asked_summary, item_table, rows_of
 from compass_ops.evaluation.score import SCORER_VERSION
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
 from compass_ops.fanout import RECEIPT, fan_out
@@ -26,8 +26,7 @@ from compass_ops.storage import (
     write_table,
 )
 
-FORMAT = 3
-SPLITS = ("dev", "gate")
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -39,18 +38,18 @@ class EvaluateInputs:
     adapters : Path
         ``<language>/version/`` for each new adapter, or ``<language>/receipt.json`` with the reason for none.
     records : Path
-        ``<split>/<language>.parquet``, for the splits dev and gate; a language may lack either.
+        ``<half>/<language>.parquet``, for the halves dev and gate; a language may lack either.
     assignments : Path
-        ``<split>/<language>.npy``: clusters in the rows' order.
+        ``<half>/<language>.npy``: clusters in the rows' order.
     """
 
     adapters: Path
     records: Path
     assignments: Path
 
-    def test_files(self, split: str, language: str) -> tuple[Path, Path]:
+    def test_files(self, half: str, language: str) -> tuple[Path, Path]:
         """Return the files of a language's records and of their clusters."""
-        return self.records / split / f"{language}.parquet", self.assignments / split / f"{language}.npy"
+        return self.records / half / f"{language}.parquet", self.assignments / half / f"{language}.npy"
 
 
 def evaluate_languages(inputs: EvaluateInputs, languages: Sequence[str], scorer: Scorer, out: Path, memo: Path) -> None:
@@ -64,12 +63,12 @@ def evaluate_languages(inputs: EvaluateInputs, languages: Sequence[str], scorer:
     def make(language: str, folder: Path) -> None:
         version = _trained(inputs, language)
         tables = [SCHEMA.empty_table()]
-        for split in SPLITS:
-            file, clusters = inputs.test_files(split, language)
+        for half in HALVES:
+            file, clusters = inputs.test_files(half, language)
             if file.exists():
                 records = read_table(file)
-                tables += score_split(
-                    scorer, (language, split), records, read_array(clusters), {"base": None, "adapter": version}
+                tables += score_half(
+                    scorer, (language, half), records, read_array(clusters), {"base": None, "adapter": version}
                 )
         items = pa.concat_tables(tables)
         write_table(folder / "items.parquet", items)
@@ -82,25 +81,25 @@ def evaluate_languages(inputs: EvaluateInputs, languages: Sequence[str], scorer:
     write_bytes(out / "accuracy.csv", _accuracy_csv(metrics).encode())
 
 
-def score_split(
+def score_half(
     scorer: Scorer,
     scope: tuple[str, str],
     records: pa.Table,
     clusters: np.ndarray[Any, Any],
     models: dict[str, Version | None],
 ) -> list[pa.Table]:
-    """Score one split with several models (None: the bare base): one item table each.
+    """Score one half with several models (None: the bare base): one item table each.
 
     Parameters
     ----------
-    scope : (language, split)
+    scope : (language, half)
     records : pa.Table (n rows)
     clusters : int32 (n,)
     models : mapping of the name in the table to the adapter version
     """
-    language, split = scope
+    language, half = scope
     return [
-        item_table(name, split, records, clusters, scorer.scores(language, records, version))
+        item_table(name, half, records, clusters, scorer.scores(language, records, version))
         for name, version in models.items()
     ]
 
@@ -126,7 +125,7 @@ def _digest(inputs: EvaluateInputs, language: str, scorer: Scorer) -> str:
     """Digest everything that a language's results depend on."""
     folder = inputs.adapters / language
     decisive = [folder / RECEIPT, folder / "version" / "manifest.json"]
-    decisive += [file for split in SPLITS for file in inputs.test_files(split, language)]
+    decisive += [file for half in HALVES for file in inputs.test_files(half, language)]
     files = [file_digest(file) if file.exists() else None for file in decisive]
     return value_digest([files, scorer.base.digest, scorer.settings.decisive(), SCORER_VERSION])
 

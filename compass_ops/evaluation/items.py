@@ -20,10 +20,11 @@ from compass_ops.evaluation.metrics import (
     wilson_interval,
 )
 
+HALVES = ("dev", "gate")  # of a language's test: what chooses, and what decides
 SCHEMA = pa.schema(
     [
         ("model", pa.string()),
-        ("split", pa.string()),
+        ("half", pa.string()),
         ("id", pa.string()),
         ("parallel_id", pa.string()),
         ("topic", pa.string()),
@@ -38,7 +39,7 @@ SCHEMA = pa.schema(
 
 
 def item_table(
-    model: str, split: str, records: pa.Table, clusters: NDArray[np.int32], scores: Sequence[FloatArray]
+    model: str, half: str, records: pa.Table, clusters: NDArray[np.int32], scores: Sequence[FloatArray]
 ) -> pa.Table:
     """Join records (n rows), clusters int32 (n,) and choice scores (n arrays) into the result table.
 
@@ -52,7 +53,7 @@ def item_table(
     ]
     columns: dict[str, Any] = {
         "model": [model] * len(scores),
-        "split": [split] * len(scores),
+        "half": [half] * len(scores),
         "id": records["id"],
         "parallel_id": records["parallel_id"],
         "topic": records["topic"],
@@ -72,9 +73,9 @@ def item_table(
     return pa.table(arrays, schema=SCHEMA)
 
 
-def rows_of(table: pa.Table, model: str, split: str) -> pa.Table:
+def rows_of(table: pa.Table, model: str, half: str) -> pa.Table:
     """Return one model's rows of one half, sorted by id."""
-    chosen = pc.and_(pc.equal(table["model"], model), pc.equal(table["split"], split))
+    chosen = pc.and_(pc.equal(table["model"], model), pc.equal(table["half"], half))
     return table.filter(chosen).sort_by("id")
 
 

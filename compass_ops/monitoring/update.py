@@ -15,7 +15,7 @@ from compass_ops.corpus.records import to_table
 from compass_ops.corpus.traits import TRAITS
 from compass_ops.errors import DataFault, ModelError
 from compass_ops.evaluation.candidates import choose_candidate
-from compass_ops.evaluation.items import item_table, paired_items, rows_of
+from compass_ops.evaluation.items import HALVES, item_table, paired_items, rows_of
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
 from compass_ops.monitoring.adoption import window_digest
 from compass_ops.monitoring.feedback import ROLES_HELD_BACK, Feedback, FeedbackRules, choose_feedback
@@ -46,8 +46,6 @@ from compass_ops.training.batches import token_costs
 from compass_ops.training.method import Method, method_of
 from compass_ops.training.train import NonFiniteLossError
 from compass_ops.training.version import Origin, adapter_digest, write_manifest
-
-HALVES = ("dev", "gate")
 
 
 @dataclass(frozen=True)
@@ -228,7 +226,7 @@ class Updater:
             clusters = assign(vectors, reference.centroids)
             scores = self.scorer.scores(language, records, version)
             tables.append(item_table(model, half, records, clusters, scores))
-        return pa.concat_tables(tables).sort_by([("split", "ascending"), ("id", "ascending")])
+        return pa.concat_tables(tables).sort_by([("half", "ascending"), ("id", "ascending")])
 
 
 def _past(drifted: Drifted, method: Method) -> tuple[pa.Table, list[pa.Table]]:

@@ -178,8 +178,8 @@ def test_a_summary_by_hand() -> None:
 def write_cell(folder: Path, steps: dict[int, dict[str, list[bool]]]) -> None:
     rows = [(step, topic, hit) for step, topics in steps.items() for topic, hits in topics.items() for hit in hits]
     columns = {"step": [row[0] for row in rows], "topic": [row[1] for row in rows], "correct": [row[2] for row in rows]}
-    gate = pa.table({**columns, "split": ["gate"] * len(rows)})
-    dev = pa.table({**columns, "correct": [not row[2] for row in rows], "split": ["dev"] * len(rows)})
+    gate = pa.table({**columns, "half": ["gate"] * len(rows)})
+    dev = pa.table({**columns, "correct": [not row[2] for row in rows], "half": ["dev"] * len(rows)})
     write_table(folder / "items.parquet", pa.concat_tables([dev, gate]))
     cost = {"tokens": 10, "replay": 2, "fisher": 1, "teacher": 2, "seconds": 0.5, "alpha": 1.0}
     write_json(folder / "cost.json", [cost] * len(steps))

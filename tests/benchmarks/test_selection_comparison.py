@@ -35,7 +35,7 @@ def test_topics_weigh_what_is_asked() -> None:
 def test_a_score_counts_one_half_under_the_topics_asked() -> None:
     items = pa.table(
         {
-            "split": ["dev", "dev", "dev", "gate"], "topic": ["a", "b", "b", "a"],
+            "half": ["dev", "dev", "dev", "gate"], "topic": ["a", "b", "b", "a"],
             "correct": [True, True, False, False], "margin": [2.0, 1.0, -1.0, 9.0],
         }
     )  # fmt: skip

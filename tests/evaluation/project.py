@@ -34,8 +34,8 @@ class Project:
         self.inputs = EvaluateInputs(root / "train", root / "ingest", root / "assignments")
         for number, language in enumerate(LANGUAGES):
             self.add_adapter(root / "train" / language / "version", seed=number)
-            for split in ("dev", "gate"):
-                self.write_items(split, language, answers="adapter")
+            for half in ("dev", "gate"):
+                self.write_items(half, language, answers="adapter")
 
     def scorer(self) -> Scorer:
         return Scorer(self.entry, self.root, SETTINGS, self.root / "memo")
@@ -63,9 +63,9 @@ class Project:
         finally:
             detach(model)
 
-    def write_items(self, split: str, language: str, answers: str, **columns: Any) -> pa.Table:
+    def write_items(self, half: str, language: str, answers: str, **columns: Any) -> pa.Table:
         """Write test items whose right answers are those of the adapter, of the base, or of nobody ("none")."""
-        prompts = [f"{split} {language}: day {number} is" for number in range(ITEMS)]
+        prompts = [f"{half} {language}: day {number} is" for number in range(ITEMS)]
         choices = [[chr(97 + (number + step) % 26) for step in (0, 5, 11, 18)] for number in range(ITEMS)]
         version = {"adapter": self.root / "train" / language / "version", "base": None}
         gold: list[int | None] = [None] * ITEMS
@@ -73,7 +73,7 @@ class Project:
             gold = [int(own.argmax()) for own in self.scores(prompts, choices, version[answers])]
         table = pa.table(
             {
-                "id": [f"{split}-{number:02d}" for number in range(ITEMS)],
+                "id": [f"{half}-{number:02d}" for number in range(ITEMS)],
                 "prompt": prompts,
                 "choices": choices,
                 "answer": pa.array(gold, pa.int64()),
@@ -82,7 +82,7 @@ class Project:
             }
             | columns
         )
-        write_table(self.root / "ingest" / split / f"{language}.parquet", table)
+        write_table(self.root / "ingest" / half / f"{language}.parquet", table)
         clusters = np.arange(ITEMS, dtype=np.int32) % CLUSTERS
-        write_array(self.root / "assignments" / split / f"{language}.npy", clusters)
+        write_array(self.root / "assignments" / half / f"{language}.npy", clusters)
         return table

@@ -38,6 +38,7 @@ def inputs(tmp_path: Path) -> dict[str, Path]:
     write_table(update / "items.parquet", items)
     write_json(update / "window.json", {"window": "w03", "counts": [5, 95], "learned": [100, 20]})
     write_json(update / "version" / "manifest.json", {"digest": "new", "base": {"digest": "base"}, "parent": "old"})
+    write_json(tmp_path / "production" / "sw" / "manifest.json", {"digest": "old", "base": {"digest": "base"}})
     write_json(tmp_path / "production" / "sw" / "reference" / "histogram.json", {"counts": [100, 0]})
     write_json(tmp_path / "drift" / "sw" / "verdict.json", {"drift": True})
     write_json(tmp_path / "update" / "ca" / "receipt.json", {"status": "no update", "reason": "no drift, p = 0.4"})

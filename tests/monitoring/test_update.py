@@ -183,8 +183,8 @@ def test_the_version_names_its_parent_and_window_and_verifies(world: World, tmp_
 def test_both_models_answer_the_same_items(world: World, tmp_path: Path) -> None:
     world.updater.make(world.window(records("traffic", "sw", "coin", 30, answered=False)), tmp_path / "made")
     items = read_table(tmp_path / "made" / "items.parquet").to_pandas()
-    assert items.groupby(["model", "split"]).size().to_dict() == {
-        (model, split): 24 for model in ("production", "candidate") for split in ("dev", "gate")
+    assert items.groupby(["model", "half"]).size().to_dict() == {
+        (model, half): 24 for model in ("production", "candidate") for half in ("dev", "gate")
     }
     assert items[items["topic"] == "coin"]["cluster"].unique().tolist() == [1]
     assert read_json(tmp_path / "made" / "choice.json")["alpha"] in (0.5, 1.0)
