@@ -20,6 +20,7 @@ from compass_ops.monitoring.drift import ClusterMove, DriftSettings, Finding, Hi
 from compass_ops.monitoring.evidence import Evidence
 from compass_ops.monitoring.measures import DIVERGENCE, MIX, MMD, NOVELTY
 from compass_ops.monitoring.verdict import DRIFT_FIGURE, HARM_FIGURE, HARM_PARTS, PARTS, Verdict
+from compass_ops.monitoring.wording import counted
 from compass_ops.storage import write_bytes
 
 # Telemetry decides at import.
@@ -181,7 +182,7 @@ def _widgets(verdict: Verdict, evidence: Evidence) -> Iterator[BaseWidgetInfo]:
     )
     if verdict.findings:
         yield table_data(
-            title=f"Statistics, tested over {verdict.family} languages together",
+            title=f"Statistics, tested over {counted(verdict.family)} together",
             column_names=["Statistic", "Value", "Effect", "Floor", "p over all tests", "p alone"],
             data=[_finding(one) for one in verdict.findings],
         )
