@@ -50,25 +50,28 @@ class Params(Section):
     report: ReportParams
 
 
-class _Loader(yaml.SafeLoader):
-    """Refuses a key that stands twice in one place, of which the last would count."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"{key.value} stands there twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file; ``YAMLError`` also where a key stands twice."""
-    loader = _Loader(path.read_text("utf-8"))
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
+    """Read a YAML file; ``YAMLError`` also where a key stands twice in one place, of which the last would count."""
+    text = path.read_text("utf-8")
+    for mapping in _mappings(yaml.compose(text, yaml.SafeLoader), set()):
+        seen = set()
+        for key, _ in mapping.value:
+            if isinstance(key, yaml.ScalarNode) and (key.tag, key.value) in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value} stands there twice", problem_mark=key.start_mark)
+            seen.add((key.tag, key.value) if isinstance(key, yaml.ScalarNode) else id(key))
+    return yaml.safe_load(text)
+
+
+def _mappings(node: yaml.Node | None, seen: set[int]) -> Iterator[yaml.MappingNode]:
+    """Yield the mappings in a document, each once: aliases stand for the node of their anchor."""
+    if node is None or isinstance(node, yaml.ScalarNode) or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.MappingNode):
+        yield node
+    for part in node.value:
+        for inner in part if isinstance(part, tuple) else (part,):
+            yield from _mappings(inner, seen)
 
 
 def load_params(path: Path = PARAMS_FILE) -> Params:

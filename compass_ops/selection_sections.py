@@ -78,6 +78,10 @@ StrategyName = Literal[
 ]
 
 
+# The budget binds all others; `own_only` draws nothing, `all` everything.
+UNBOUND: tuple[StrategyName, ...] = ("own_only", "all")
+
+
 class CompassPlusParams(Section):
     """The parts of `compass_plus`, each on its own."""
 

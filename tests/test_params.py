@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from compass_ops.errors import ParamsError
-from compass_ops.params import Params, load_params
+from compass_ops.params import Params, load_params, read_yaml
 
 ROOT = Path(__file__).parents[1]
 OWN = yaml.safe_load((ROOT / "params.yaml").read_text("utf-8"))
@@ -67,6 +67,17 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> Non
     (tmp_path / "params.yaml").write_text(f"{text}\nembed: {{prefix: '', batch_rows: 1, centred: true}}\n", "utf-8")
     with pytest.raises(ParamsError, match=r"embed stands there twice(.|\n)*line \d+"):
         load_params(tmp_path / "params.yaml")
+
+
+def test_keys_that_only_look_alike_stand_there_once(tmp_path: Path) -> None:
+    """A merged mapping's keys may be overridden, wherever its anchor stands; a number is no text."""
+    text = "deep: {own: &own {<<: {a: 1, b: 2}, a: 3}}\nfirst: {<<: *own, b: 4}\nkinds: {1: x, '1': y}\n"
+    (tmp_path / "any.yaml").write_text(text, "utf-8")
+    assert read_yaml(tmp_path / "any.yaml") == {
+        "deep": {"own": {"a": 3, "b": 2}},
+        "first": {"a": 3, "b": 4},
+        "kinds": {1: "x", "1": "y"},
+    }
 
 
 def _unshared(value: Any) -> Any:

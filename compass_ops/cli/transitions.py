@@ -46,7 +46,8 @@ def _do(
 
     who, when = author(), now()
     asks = []
-    for name in project.chosen(given["languages"], given.get("everything", False), fits, versions=versions):
+    everything = fits is not None and given["everything"]
+    for name in project.chosen(given["languages"], everything, fits, versions=versions):
         language, version = language_and_version(name)
         asks.append(Ask(language, kind, who, when, given["why"], version, given.get("expect")))
     entries = transact(project.store, asks, project.policies.required_evidence if kind == "promoted" else ())

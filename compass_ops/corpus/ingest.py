@@ -91,13 +91,11 @@ def ingest(sources: Mapping[str, Iterable[MappedRow]], settings: IngestSettings)
     tables: dict[Group, pa.Table] = {}
     removed: Counter[tuple[str, str]] = Counter()
     for (role, language), table in tqdm(collected.tables.items(), desc="clean", unit="table", disable=None):
-        if role == "target":
-            tables[role, language] = table
-            continue
-        clean, reasons = _without(table, _repeated(table)) if role == "test" else _cleaned(table, held, settings)
+        reasons = _reasons(table, role, held, settings)
+        clean, rejects = _without(table, reasons)
         tables |= _divided(clean, language, settings.dev_share) if role == "test" else {(role, language): clean}
-        collected.rejects += reasons
-        removed.update((reason["kind"], role) for reason in reasons)
+        collected.rejects += rejects
+        removed.update((kind, role) for kind, _ in reasons.values())
     tables = {group: table.select(COLUMNS) for group, table in sorted(tables.items()) if len(table)}
     return Corpus(
         tables=tables,
@@ -175,34 +173,33 @@ def _held(tables: Mapping[Group, pa.Table]) -> _Held:
     return _Held(match.index_questions(everything), parallel, names, by_language)
 
 
-def _cleaned(table: pa.Table, held: _Held, settings: IngestSettings) -> tuple[pa.Table, list[dict[str, Any]]]:
-    """Return what stays of a training table, and the rejects."""
-    questions = _questions(table)
-    role, language = table["role"][0].as_py(), table["language"][0].as_py()
+def _reasons(table: pa.Table, role: str, held: _Held, settings: IngestSettings) -> dict[int, tuple[str, str]]:
+    """Return the rows that do not stay, each with a kind and a sentence; what is asked stays as often as it is asked.
+
+    Repeats of a test would let what chooses, in one half, see what decides, in the other.
+    """
+    if role == "target":
+        return {}
+    questions, language = _questions(table), table["language"][0].as_py()
     reasons: dict[int, tuple[str, str]] = {}
 
     def remove(kind: str, sentence: str, found: match.Places, names: Sequence[str]) -> None:
         for place in np.flatnonzero(found >= 0).tolist():
             reasons.setdefault(place, (kind, f"{sentence} {names[found[place]]}"))
 
-    remove("same question", "asks the same as", match.exact_matches(questions, held.index), held.names)
-    if not settings.keep_translations:
-        found = match.translation_matches(table["parallel_id"].to_pylist(), held.parallel)
-        remove("translation", "has the parallel id of", found, held.names)
-    if settings.near_duplicates is not None and language in held.by_language:
-        same, names = held.by_language[language]
-        found = match.near_matches(questions, same, settings.near_duplicates)
-        remove("near duplicate", f"shares {settings.near_duplicates:g} or more of the 5-grams with", found, names)
-    return _without(table, reasons if role == "pretrain" else _repeated(table) | reasons)
-
-
-def _repeated(table: pa.Table) -> dict[int, tuple[str, str]]:
-    """Return the rows that repeat an earlier one: of a test, they could choose in one half and decide in the other."""
-    found, ids = match.repeats(_questions(table), table["completion"].to_pylist()), table["id"].to_pylist()
-    return {
-        place: ("repeated", f"repeats row {ids[found[place]]!r} of the same role")
-        for place in np.flatnonzero(found >= 0).tolist()
-    }
+    if role != "test":
+        remove("same question", "asks the same as", match.exact_matches(questions, held.index), held.names)
+        if not settings.keep_translations:
+            found = match.translation_matches(table["parallel_id"].to_pylist(), held.parallel)
+            remove("translation", "has the parallel id of", found, held.names)
+        if settings.near_duplicates is not None and language in held.by_language:
+            same, names = held.by_language[language]
+            found = match.near_matches(questions, same, settings.near_duplicates)
+            remove("near duplicate", f"shares {settings.near_duplicates:g} or more of the 5-grams with", found, names)
+    if role != "pretrain":
+        ids = [f"row {identity!r} of the same role" for identity in table["id"].to_pylist()]
+        remove("repeated", "repeats", match.repeats(questions, table["completion"].to_pylist()), ids)
+    return reasons
 
 
 def _without(table: pa.Table, reasons: Mapping[int, tuple[str, str]]) -> tuple[pa.Table, list[dict[str, Any]]]:

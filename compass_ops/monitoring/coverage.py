@@ -10,6 +10,7 @@ from jinja2 import Environment, StrictUndefined, Template
 
 from compass_ops.errors import CompassError
 from compass_ops.fanout import RECEIPT
+from compass_ops.selection_sections import UNBOUND
 from compass_ops.storage import fresh_folder, read_json, write_bytes
 from compass_ops.terminal import plain
 
@@ -27,7 +28,6 @@ _COLUMNS = (
 _WIDE = 40  # characters of an example in the terminal
 _LANGUAGES = 4  # named in the terminal
 _WITHOUT_QUOTAS = {"own_only", "random", "all", "langsim", "langrank", "nearest", "dsir"}  # strategies
-_WITHOUT_BUDGET = {"own_only", "all"}
 
 Plan = Mapping[str, Any]
 
@@ -60,7 +60,7 @@ def headline(plan: Plan) -> str:
     after = sum(min(one["target_share"], one["share_after"]) for one in plan["clusters"])
     drawn = ", ".join(f"{name} {count}" for name, count in plan["languages"].items()) or "none"
     spent = f"{plan['chosen']} of {plan['budget']} {plan['unit']}"
-    if plan["strategy"] in _WITHOUT_BUDGET:
+    if plan["strategy"] in UNBOUND:
         spent = f"{plan['chosen']} {plan['unit']}; no budget binds"
     return (
         f"{plan['rows']} rows by {plan['strategy']} ({spent}), from: {drawn}. "

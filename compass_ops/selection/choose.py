@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from compass_ops.selection.problem import Items, Pool, Problem, RowNumbers
-from compass_ops.selection.sample import UNBOUND, Plan, sample
-from compass_ops.selection_sections import SampleParams
+from compass_ops.selection.sample import Plan, sample
+from compass_ops.selection_sections import UNBOUND, SampleParams
 
 _EXAMPLES = 3
 

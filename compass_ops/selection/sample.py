@@ -9,10 +9,7 @@ from compass_ops.selection.nearest import nearest
 from compass_ops.selection.problem import Choice, Problem, RowNumbers, Strategy, check
 from compass_ops.selection.quotas import Counts, Shares, semantic_gap, shares
 from compass_ops.selection.strategies import at_random, by_language, compass, craft, dsir, everything, own_only, supply
-from compass_ops.selection_sections import SampleParams
-
-# The budget binds all others; `own_only` draws nothing, `all` everything.
-UNBOUND = ("own_only", "all")
+from compass_ops.selection_sections import UNBOUND, SampleParams
 
 
 @dataclass(frozen=True)

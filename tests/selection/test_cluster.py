@@ -188,11 +188,11 @@ def test_stability_is_that_of_as_many_rows_as_are_fitted_on() -> None:
 
 def test_density_validity_sees_the_end_of_the_pool_as_well_as_its_beginning() -> None:
     """The last fifth of a pool, which lies in the order of its languages, overlaps completely."""
-    apart, labels = blobs(3200)
-    mixed = np.random.default_rng(1).normal(size=(800, apart.shape[1])).astype(np.float32)
+    apart, labels = blobs(4000)
+    mixed = np.random.default_rng(1).normal(size=(1000, apart.shape[1])).astype(np.float32)
     mixed /= np.linalg.norm(mixed, axis=1, keepdims=True)
     centroids = np.stack([apart[labels == own].mean(axis=0) for own in range(3)])
-    languages = np.repeat(["aa", "zz"], [3200, 800])
+    languages = np.repeat(["aa", "zz"], [4000, 1000])
 
     def judged(pool: NDArray[np.float32]) -> Health:
         rng = np.random.default_rng(0)

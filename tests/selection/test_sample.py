@@ -8,8 +8,8 @@ import pytest
 
 from compass_ops.errors import DataFault
 from compass_ops.selection.problem import Items
-from compass_ops.selection.sample import UNBOUND, sample
-from compass_ops.selection_sections import StrategyName
+from compass_ops.selection.sample import sample
+from compass_ops.selection_sections import UNBOUND, StrategyName
 from tests.selection.problems import plus, pool, problem, random_problem, settings
 
 NAMES = get_args(StrategyName)

@@ -10,6 +10,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import load_file
 
 from compass_ops.cli.main import main
+from compass_ops.registry.tracking import open_client
 from compass_ops.serving.champions import RegistryChampions
 from compass_ops.storage import file_digest, file_digests, read_json, write_json, write_table
 from compass_ops.training.adapter import attach
@@ -247,6 +248,12 @@ def test_wrong_calls(fleet: World) -> None:
         assert (done.exit_code, told in done.output) == (code, True), done.output
         assert "Traceback" not in done.output
         assert not (fleet.root / "out").exists()
+
+
+def test_a_champion_that_was_deleted_is_no_missing_one(fleet: World) -> None:
+    fleet.promote("sw", 1)
+    open_client(fleet.store.location).delete_model_version("compass-sw", "1")
+    assert "sw: version 1, its champion, was deleted from the registry" in export(fleet, "sw").output
 
 
 def test_the_engines_name_of_the_base_stands_in_the_config(fleet: World) -> None:
