@@ -183,6 +183,15 @@ def fresh_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def remove_folder(path: Path) -> None:
+    """Remove a folder, if it is there; a process that is killed meanwhile leaves no half of it under its name."""
+    if path.is_dir():
+        aside = path.with_name(f".{path.name}.removed{_ASIDE}")
+        shutil.rmtree(aside, ignore_errors=True)
+        path.replace(aside)
+        shutil.rmtree(aside)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what a killed process left half-written below ``folder``."""
     for path in sorted(folder.rglob(f".*{_ASIDE}")):

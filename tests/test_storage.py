@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -127,6 +128,22 @@ def test_leftovers_of_a_killed_process_can_be_removed(tmp_path: Path) -> None:
     storage.remove_leftovers(tmp_path)
     assert names_below(tmp_path) == [".hidden", "file"]
     assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_removal_that_is_killed_leaves_no_half_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "checkpoints"
+    storage.remove_folder(folder)  # nothing there, nothing to do
+    for turn in ("killed", "again"):
+        storage.write_bytes(folder / "weights", b"1")
+        storage.write_bytes(folder / "state", b"2")
+        with monkeypatch.context() as patch:
+            if turn == "killed":
+                patch.setattr(shutil, "rmtree", lambda path, **_: (path / "weights").unlink(missing_ok=True))
+            storage.remove_folder(folder)
+        assert not folder.exists()
+    storage.write_bytes(tmp_path / ".checkpoints.removed.aside" / "state", b"2")
+    storage.remove_leftovers(tmp_path)
+    assert names_below(tmp_path) == []
 
 
 def test_json_is_canonical(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """From a subset to the files of an adapter version: weights, replay anchors, Fisher diagonal, reference."""
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,11 @@ from compass_ops.sections import BaseParams, TrainParams
 from compass_ops.seeding import derived_seed, generator
 from compass_ops.selection.centring import Means
 from compass_ops.selection.vectors import write_means
-from compass_ops.storage import read_table, write_array, write_json, write_table
+from compass_ops.storage import read_table, remove_folder, write_array, write_json, write_table
 from compass_ops.training.adapter import WEIGHTS, AdaptedModel, attach, detach, new_adapter, save_adapter, weights_of
 from compass_ops.training.batches import Example, encode
 from compass_ops.training.ewc import ewc_term, normalised
-from compass_ops.training.fisher import fisher_diagonal
+from compass_ops.training.fisher import check_layers, fisher_diagonal
 from compass_ops.training.method import AnchorRule, Method
 from compass_ops.training.recipe import schedule_from
 from compass_ops.training.replay import Replay, calibrated, choose_anchors, replay_term, weighted_sample
@@ -95,6 +94,7 @@ def train_new(base: Base, order: Order) -> list[CurvePoint]:
         curve = _train(base, model, order)
         _write_trained(model, order)
         write_memory(base, model, order, _with_weight(order.subset))
+        remove_folder(_checkpoints(order))
     finally:
         detach(model)
     return curve
@@ -144,6 +144,7 @@ def remember(base: Base, parent: Path, order: Order, method: Method) -> None:
             anchors = read_anchors(parent)
             seen = pa.concat_tables([anchors, seen.select(anchors.column_names)])
         write_memory(base, model, order, seen, method.anchors)
+        remove_folder(_checkpoints(order))
     finally:
         detach(model)
 
@@ -228,8 +229,6 @@ def write_memory(
 
     Parameters
     ----------
-    base, model, order
-        As trained.
     seen : table
         Rows at hand with ``stands_for``: new ones, and anchors of those before.
     rule : {"stratified", "random"}
@@ -284,11 +283,15 @@ def _terms(base: Base, model: AdaptedModel, parent: Path, order: Order, method: 
 
 
 def _train(base: Base, model: AdaptedModel, order: Order, terms: Sequence[LossTerm] = ()) -> list[CurvePoint]:
-    run = Run(order.folder / "checkpoints", derived_seed(order.seed, "order"), order.watch, terms)
+    check_layers(model)
+    run = Run(_checkpoints(order), derived_seed(order.seed, "order"), order.watch, terms)
     examples = base.examples(order.subset)
-    curve = train(model, examples, base.pad_id, schedule_from(order.params.schedule), run)
-    shutil.rmtree(run.work, ignore_errors=True)
-    return curve
+    return train(model, examples, base.pad_id, schedule_from(order.params.schedule), run)
+
+
+def _checkpoints(order: Order) -> Path:
+    """Name the place of the checkpoints. They stay until the version has its memory: a killed run trains once."""
+    return order.folder / "checkpoints"
 
 
 def _write_trained(model: AdaptedModel, order: Order) -> None:

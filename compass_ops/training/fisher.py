@@ -66,6 +66,11 @@ def fisher_diagonal(model: AdaptedModel, examples: Sequence[Example], pad_id: in
     return {name: (total / len(examples)).cpu() for name, total in totals.items()}
 
 
+def check_layers(model: AdaptedModel) -> None:
+    """Raise ``ModelError`` for an adapter that ``fisher_diagonal`` would refuse: before it is trained, not after."""
+    _layers(model, {id(parameter): name for name, parameter in trainable_parameters(model).items()})
+
+
 @contextmanager
 def _hooked(model: AdaptedModel, names: Mapping[int, str], totals: Weights) -> Iterator[Callable[[], None]]:
     """Let the adapter's layers add squared gradients to ``totals``; yields what is called before each pass.
@@ -126,7 +131,8 @@ def _hook(name: str, rule: _Rule, totals: Weights, seen: set[str]) -> Callable[.
 
 def _linear(gradient: torch.Tensor, call: _Call) -> torch.Tensor:
     """W x: the outer product of what came back and what went in, summed over the tokens."""
-    return torch.einsum("bto,bti->boi", gradient, call.arguments[0])
+    # A base in bf16 gives gradients of another type than what PEFT sends into A.
+    return torch.einsum("bto,bti->boi", gradient.float(), call.arguments[0].float())
 
 
 def _magnitude(gradient: torch.Tensor, call: _Call) -> torch.Tensor:
@@ -135,5 +141,5 @@ def _magnitude(gradient: torch.Tensor, call: _Call) -> torch.Tensor:
     if bias is not None:
         unadapted = unadapted - bias
     # Element by element: einsum would make a batched product of every output by itself, six times as slow.
-    summed = (call.result + unadapted.detach()).mul_(gradient).sum(dim=1)
+    summed = (call.result.float() + unadapted.detach().float()).mul_(gradient).sum(dim=1)
     return summed / call.layer.get_parameter("weight")

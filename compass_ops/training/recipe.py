@@ -1,6 +1,5 @@
 """The embedded recipe: a small base model and a static embedder, made from the records of role ``pretrain``."""
 
-import shutil
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from compass_ops.errors import ParamsError
 from compass_ops.sections import BaseParams, PretrainedModel, ScheduleParams, TrainedEmbedder
 from compass_ops.seeding import derived_seed, generator
 from compass_ops.selection.embed import train_static_embedder
-from compass_ops.storage import read_table, write_json
+from compass_ops.storage import read_table, remove_folder, write_json
 from compass_ops.training.base import new_llama, train_tokenizer
 from compass_ops.training.batches import encode
 from compass_ops.training.train import CurvePoint, Run, Schedule, train
@@ -92,7 +91,7 @@ def write_base(folders: Sequence[Path], base: BaseParams, seed: int, out: Path) 
     trained.save_pretrained(out)
     tokenizer.save_pretrained(out)
     write_json(out / "curve.json", [{"step": point.step, "loss": point.loss} for point in curve])
-    shutil.rmtree(out / "checkpoints")
+    remove_folder(out / "checkpoints")
 
 
 def write_embedder(folders: Sequence[Path], base: BaseParams, seed: int, out: Path) -> None:

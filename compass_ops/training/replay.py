@@ -125,7 +125,7 @@ class Replay:
     strength : float
         beta, >= 0.
     rows : int
-        Anchors per step, >= 1.
+        Anchors per batch, >= 1; a step of several batches replays different ones in each.
     seed : int
         Of their order.
     """
@@ -136,10 +136,10 @@ class Replay:
     rows: int
     seed: int
 
-    def batch(self, step: int) -> list[Example]:
-        """Return a step's anchors: part of a permutation drawn for that pass, so that a resumed run sees the same."""
+    def batch(self, number: int) -> list[Example]:
+        """Return a batch's anchors: part of a permutation drawn for that pass, so that a resumed run sees the same."""
         size = min(self.rows, len(self.examples))
-        turn, place = divmod(step, len(self.examples) // size)
+        turn, place = divmod(number, len(self.examples) // size)
         order = np.random.default_rng((self.seed, turn)).permutation(len(self.examples))
         return [self.examples[row] for row in order[place * size : (place + 1) * size]]
 
@@ -155,8 +155,8 @@ def replay_term(replay: Replay, model: AdaptedModel, parent: Weights, temperatur
     device = next(iter(parameters.values())).device
     old = {name: parent[name].to(device, parameter.dtype) for name, parameter in parameters.items()}
 
-    def term(model: nn.Module, step: int) -> torch.Tensor:
-        batch = {name: tensor.to(device) for name, tensor in collate(replay.batch(step), replay.pad_id).items()}
+    def term(model: nn.Module, number: int) -> torch.Tensor:
+        batch = {name: tensor.to(device) for name, tensor in collate(replay.batch(number), replay.pad_id).items()}
         logits, targets = completion_logits(model, batch)
         loss = cross_entropy(logits, targets)
         if temperature is None:

@@ -17,7 +17,8 @@ from compass_ops.training.base import device_and_dtype
 from compass_ops.training.batches import Example, collate
 from compass_ops.training.loss import cropped
 
-# (model, optimizer step) -> scalar added to the task's loss. A function of the step, so that a resumed run repeats it.
+# (model, number of the batch) -> scalar, whose mean over a step's batches is added to the task's loss. A function of
+# the number, so that a resumed run repeats it.
 LossTerm = Callable[[nn.Module, int], torch.Tensor]
 
 
@@ -134,6 +135,7 @@ def train(model: nn.Module, examples: Sequence[Example], pad_id: int, schedule: 
     trainer.remove_callback(PrinterCallback)
     trainer.terms = run.terms
     trainer.train(resume_from_checkpoint=_newest_checkpoint(run.work))
+    trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)  # or bf16's autocast stays on the model
     _check_finite(model, total)
     model.eval()
     return [CurvePoint(log["step"], log["loss"]) for log in trainer.state.log_history if "loss" in log]
@@ -195,6 +197,7 @@ class _TermTrainer(Trainer):
     """The Trainer whose loss is the task's plus the given terms."""
 
     terms: Sequence[LossTerm] = ()
+    _place = (-1, 0)  # optimizer step, batch within it
 
     def _get_train_sampler(self, train_dataset: Any = None) -> _GroupedByLength:
         return _GroupedByLength(self.train_dataset.lengths(), self.args.train_batch_size, self.args.data_seed)
@@ -206,15 +209,22 @@ class _TermTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> Any:
-        """Add the terms once per optimizer step, whatever the accumulation."""
+        """Add the terms' mean over the batches of an optimizer step, whatever the accumulation."""
         result = super().compute_loss(model, cropped(inputs), return_outputs, num_items_in_batch)
         already_scaled = num_items_in_batch is not None and self.model_accepts_loss_kwargs
         share = 1 / self.current_gradient_accumulation_steps if already_scaled else 1.0
-        extra = sum(term(model, self.state.global_step) * share for term in self.terms)
+        batch = self._next_batch()
+        extra = sum(term(model, batch) * share for term in self.terms)
         if return_outputs:
             loss, outputs = result
             return loss + extra, outputs
         return result + extra
+
+    def _next_batch(self) -> int:
+        """Number the batches of all steps, from the step alone: a resumed run goes on with the same numbers."""
+        step, (last, place) = self.state.global_step, self._place
+        self._place = (step, place + 1 if step == last else 0)
+        return step * self.args.gradient_accumulation_steps + self._place[1]
 
 
 class _Follow(TrainerCallback):

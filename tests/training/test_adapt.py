@@ -14,6 +14,7 @@ from compass_ops.errors import ModelError
 from compass_ops.model_files import folder_entry
 from compass_ops.sections import BaseParams, FolderModel, ScheduleParams, TrainParams
 from compass_ops.storage import read_array, read_json, read_table, write_table
+from compass_ops.training import adapt
 from compass_ops.training.adapt import (
     Base,
     Order,
@@ -31,7 +32,7 @@ from compass_ops.training.base import load_base
 from compass_ops.training.ewc import ewc_term
 from compass_ops.training.method import Method
 from compass_ops.training.recipe import schedule_from
-from compass_ops.training.train import CurvePoint, Run, train
+from compass_ops.training.train import CurvePoint, Run, _TermTrainer, train
 from tests.tiny_models import save_tiny_model
 
 SCHEDULE = ScheduleParams(
@@ -100,6 +101,40 @@ def test_a_new_version_holds_weights_fisher_anchors_and_subset(base: Base, tmp_p
     assert anchors.column("stands_for").to_pylist() == [4.0] * 6
     assert read_table(tmp_path / "v1" / "subset.parquet").equals(subset())
     assert not (tmp_path / "v1" / "checkpoints").exists()
+
+
+def test_a_version_killed_after_its_training_is_not_trained_again(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = Order(subset(), PARAMS, 0, tmp_path / "v1")
+
+    class Killed(Exception):
+        pass
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    def untrained(*_: object) -> torch.Tensor:
+        raise AssertionError("a step was taken again")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(adapt, "fisher_diagonal", killed)
+        with pytest.raises(Killed):
+            train_new(base, order)
+    with monkeypatch.context() as patch:
+        patch.setattr(_TermTrainer, "compute_loss", untrained)
+        train_new(base, order)
+    train_new(base, Order(subset(), PARAMS, 0, tmp_path / "whole"))
+    for name in ("adapter/adapter_model.safetensors", "fisher.safetensors"):
+        assert (tmp_path / "v1" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert not (tmp_path / "v1" / "checkpoints").exists()
+
+
+def test_what_the_fisher_diagonal_refuses_is_refused_before_training(base: Base, tmp_path: Path) -> None:
+    params = PARAMS.model_copy(update={"lora": {"r": 2, "target_modules": ["q_proj", "embed_tokens"]}})
+    with pytest.raises(ModelError, match="exact for the weights of LoRA and DoRA on linear"):
+        train_new(base, Order(subset(), params, 0, tmp_path / "v1"))
+    assert not (tmp_path / "v1").exists()
 
 
 def test_the_base_is_left_as_it_was(base: Base, tmp_path: Path) -> None:

@@ -54,6 +54,18 @@ def test_it_equals_one_backward_pass_per_example_at_any_batch_size(
             assert error < 1e-5, (name, batch_rows, error)
 
 
+@pytest.mark.parametrize("dora", [False, True])
+def test_under_bf16_it_is_near_that_of_float32(dora: bool, tmp_path: Path) -> None:
+    """What PEFT sends into A stays float32 there, and what comes back is bf16."""
+    base, examples, pad_id = loaded(tmp_path, "llama")
+    model = trained(base, dora=dora)
+    expected = fisher_diagonal(model, examples, pad_id, 2)
+    model.forward = torch.autocast("cpu", torch.bfloat16)(model.forward)
+    found = fisher_diagonal(model, examples, pad_id, 2)
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=0.1, atol=0.05 * float(value.max()))
+
+
 def test_the_model_is_left_as_it_was(tmp_path: Path) -> None:
     base, examples, pad_id = loaded(tmp_path, "llama")
     model = trained(base, dora=True)

@@ -124,15 +124,43 @@ def test_accumulated_batches_weigh_each_token_alike(tmp_path: Path) -> None:
         torch.testing.assert_close(weight, found[1][name], rtol=1e-3, atol=1e-5)
 
 
-def test_terms_see_the_step(tmp_path: Path) -> None:
-    steps: list[int] = []
+@pytest.mark.parametrize("accumulation", [1, 4])
+def test_terms_see_every_batch_once_also_in_a_resumed_run(accumulation: int, tmp_path: Path) -> None:
+    """Of four batches to a step, an epoch of six has a step of four and one of two: numbers 6 and 7 are left out."""
+    numbers: list[int] = []
+    stop_at = 7 * accumulation  # step 7 of 18, step 4 of 6 have not been saved
 
-    def record(_: nn.Module, step: int) -> torch.Tensor:
-        steps.append(step)
+    def record(_: nn.Module, number: int) -> torch.Tensor:
+        if number >= stop_at and stop_at:
+            raise Killed
+        numbers.append(number)
         return torch.tensor(0.0)
 
-    run(tmp_path, terms=(record,))
-    assert steps == list(range(18))
+    expected = [
+        step * accumulation + place
+        for step in range(18 if accumulation == 1 else 6)
+        for place in range(1 if accumulation == 1 else (4, 2)[step % 2])
+    ]
+    schedule = replace(SCHEDULE, accumulation=accumulation, checkpoint_steps=1)
+    stop_at = expected[len(expected) // 2]
+    with pytest.raises(Killed):
+        run(tmp_path, schedule, (record,))
+    stop_at = 0
+    run(tmp_path, schedule, (record,))
+    assert sorted(set(numbers)) == expected
+    assert len(numbers) - len(expected) < accumulation, "a step that was broken off is repeated, no other"
+
+
+def test_bf16_leaves_the_model_as_it_was_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Accelerate puts autocast around ``forward`` and leaves it there."""
+    monkeypatch.setattr(loop, "device_and_dtype", lambda: (torch.device("cpu"), torch.bfloat16))
+    save_tiny_model("llama", tmp_path / "base")
+    base, tokenizer = load_base(folder_entry(Path("base"), tmp_path), tmp_path)
+    model = new_adapter(base, {"r": 4, "lora_alpha": 8, "target_modules": "all-linear"}, seed=0)
+    train(model, examples(tokenizer), tokenizer.pad_token_id, SCHEDULE, Run(tmp_path / "work", 0))
+    ids = torch.tensor([examples(tokenizer)[0].input_ids])
+    with torch.no_grad():
+        torch.testing.assert_close(model(input_ids=ids).logits, type(model).forward(model, input_ids=ids).logits)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path) -> None:
