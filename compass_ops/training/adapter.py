@@ -15,6 +15,8 @@ from compass_ops.errors import ModelError
 from compass_ops.storage import write_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# With any other the base's own weights are changed, and the next adapter is trained on another base.
+_INITIAL = (True, False, "gaussian", "orthogonal")
 Weights = dict[str, torch.Tensor]
 AdaptedModel: TypeAlias = PeftModel  # what the other modules call it
 
@@ -34,13 +36,29 @@ def new_adapter(base: PreTrainedModel, lora: Mapping[str, Any], seed: int) -> Ad
     Raises
     ------
     ModelError
-        If PEFT refuses the settings for this architecture.
+        If PEFT refuses the settings for this architecture, or the base would not stay as it is.
     """
     torch.manual_seed(seed)
     try:
-        return get_peft_model(base, LoraConfig(task_type="CAUSAL_LM", **lora))
-    except (TypeError, ValueError) as error:
+        config = LoraConfig(task_type="CAUSAL_LM", **lora)
+        _check_beside(config)
+        return get_peft_model(base, config)
+    except (TypeError, ValueError, ModelError) as error:
         raise ModelError(f"params.yaml: train.lora does not fit {type(base).__name__} ({error}).") from error
+
+
+def _check_beside(config: LoraConfig) -> None:
+    """Raise ``ModelError`` unless the adapter leaves the base, which all languages share, as it is."""
+    wanted: dict[str, tuple[object, ...]] = {
+        "modules_to_save": (None, []),
+        "bias": ("none",),
+        "init_lora_weights": _INITIAL,
+        "layer_replication": (None,),
+    }
+    for name, allowed in wanted.items():
+        if (value := getattr(config, name)) not in allowed:
+            listed = ", ".join(str(one) for one in allowed)
+            raise ModelError(f"{name} must be one of {listed}, or the base itself is changed; got {value!r}")
 
 
 def save_adapter(model: AdaptedModel, folder: Path) -> None:
@@ -71,6 +89,7 @@ def attach(base: PreTrainedModel, folder: Path, *, trainable: bool = False) -> A
         config = LoraConfig.from_pretrained(str(folder))
         config.inference_mode = not trainable
         config.base_model_name_or_path = None  # a name; whether the base fits is told by its digest
+        _check_beside(config)
         model = get_peft_model(base, config)
         set_weights(model, load_file(folder / WEIGHTS))
     except (RuntimeError, ValueError, KeyError, ModelError) as error:

@@ -63,6 +63,13 @@ def _tokenizer(entry: ModelEntry, folder: Path) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{entry.id}: {folder} holds no tokenizer that can be loaded ({error}).") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"{entry.id}: {folder}: the tokenizer has no end token, by which an answer ends. Give it one.")
+    if (last := tokenizer("a")["input_ids"][-1]) in tokenizer.all_special_ids:
+        raise ModelError(
+            f"{entry.id}: {folder}: the tokenizer adds {tokenizer.convert_ids_to_tokens(last)} at the end of every "
+            "text, where a prompt must stay open for its answer. Switch that off (add_eos_token, post-processor)."
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

@@ -267,8 +267,8 @@ def test_a_champion_of_another_base_is_refused_with_both_digests(world: World, s
 
 def test_an_adapter_that_is_more_than_lora_is_named(world: World, shelf: Shelf) -> None:
     served = Served(world, shelf)
-    shelf.put("sw", 1, modules_to_save=["lm_head"])
-    with pytest.raises(ModelError, match=r"must be plain LoRA or DoRA on linear layers; got modules_to_save = \['lm_"):
+    shelf.put("sw", 1, alora_invocation_tokens=[5])
+    with pytest.raises(ModelError, match=r"must be plain LoRA or DoRA on linear layers; got alora_invocation"):
         served.ask("sw")
     assert served.pool.languages == ()
 

@@ -1,6 +1,7 @@
 """Adapters on three architectures: saved, attached, detached and interpolated without a change in what they compute."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import PreTrainedModel
 
 from compass_ops.errors import ModelError
 from compass_ops.model_files import folder_entry
+from compass_ops.storage import read_json, write_json
 from compass_ops.training.adapter import (
     attach,
     detach,
@@ -19,7 +21,7 @@ from compass_ops.training.adapter import (
     trainable_parameters,
     weights_of,
 )
-from compass_ops.training.adapter_file import read_layers
+from compass_ops.training.adapter_file import CONFIG, read_layers
 from compass_ops.training.base import load_base
 from tests.tiny_models import ARCHITECTURES, save_tiny_model
 
@@ -181,3 +183,32 @@ def test_settings_that_peft_refuses_are_a_params_fault(tmp_path: Path) -> None:
     base = loaded(tmp_path / "base")
     with pytest.raises(ModelError, match=r"train\.lora does not fit"):
         new_adapter(base, {"r": 4, "rnak": 3}, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("lora", "told"),
+    [
+        ({"modules_to_save": ["lm_head"]}, r"modules_to_save must be one of None, .* changed; got \['lm_head'\]"),
+        ({"bias": "lora_only"}, "bias must be one of none, or the base itself is changed; got 'lora_only'"),
+        (
+            {"init_lora_weights": "pissa"},
+            "init_lora_weights must be one of True, False, gaussian, orthogonal, .* 'pissa'",
+        ),
+        ({"init_lora_weights": "olora"}, "got 'olora'"),
+    ],
+)
+def test_an_adapter_that_would_change_the_base_of_all_languages_is_refused(
+    lora: dict[str, Any], told: str, tmp_path: Path
+) -> None:
+    base = loaded(tmp_path / "base")
+    before = {name: weight.clone() for name, weight in base.state_dict().items()}
+    with pytest.raises(ModelError, match=told):
+        new_adapter(base, LORA | lora, seed=0)
+    model = new_adapter(base, LORA, seed=0)
+    save_adapter(model, tmp_path / "adapter")
+    detach(model)
+    config = read_json(tmp_path / "adapter" / CONFIG) | lora
+    write_json(tmp_path / "adapter" / CONFIG, config)
+    with pytest.raises(ModelError, match=told):
+        attach(base, tmp_path / "adapter")
+    assert all(torch.equal(weight, before[name]) for name, weight in base.state_dict().items())

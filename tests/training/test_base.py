@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from compass_ops.errors import ModelError
 from compass_ops.model_files import folder_entry
@@ -40,3 +41,24 @@ def test_the_tokenizer_covers_every_script() -> None:
     tokenizer = train_tokenizer(TEXTS * 4, 300)
     for text in ("ሰላም", "你好", "Ἀθήνα", "🙂"):
         assert tokenizer.decode(tokenizer(text)["input_ids"]) == text
+
+
+def test_a_tokenizer_that_ends_every_text_is_refused(tmp_path: Path) -> None:
+    """Its end token would stand between a prompt and its answer, and the answer's first token be lost."""
+    save_tiny_model("llama", tmp_path / "base")
+    tokenizer = load_base(folder_entry(Path("base"), tmp_path), tmp_path)[1]
+    end = (tokenizer.eos_token, tokenizer.eos_token_id)
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single=f"$A {end[0]}", special_tokens=[end])
+    tokenizer.save_pretrained(tmp_path / "base")
+    with pytest.raises(ModelError, match=r"adds <\|end\|> at the end of every text.* Switch that off"):
+        load_base(folder_entry(Path("base"), tmp_path), tmp_path)
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path) -> None:
+    save_tiny_model("llama", tmp_path / "base")
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        file = tmp_path / "base" / name
+        if file.exists():
+            file.write_text(file.read_text().replace('"eos_token": "<|end|>"', '"eos_token": null'))
+    with pytest.raises(ModelError, match="the tokenizer has no end token, by which an answer ends"):
+        load_base(folder_entry(Path("base"), tmp_path), tmp_path)
