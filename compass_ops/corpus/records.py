@@ -29,7 +29,6 @@ SCHEMA = pa.schema(
 COLUMNS = tuple(SCHEMA.names)
 _COLUMN_SET = frozenset(COLUMNS)
 INPUT_ROLES = ("target", "own", "auxiliary", "test", "pretrain")
-_LARGEST_WEIGHT = 1e6
 _NEEDS_COMPLETION = {"own", "auxiliary"}
 
 Record = dict[str, Any]
@@ -44,7 +43,7 @@ def checked_record(raw: Mapping[str, Any]) -> Record:
 
     Texts are NFC-normalised and stripped at the ends. A missing ``completion`` is filled from ``choices[answer]``
     and a missing ``answer`` from the place of ``completion`` in ``choices``. A missing ``id`` becomes the hash of
-    the content (``content_id``), a missing ``weight`` 1.
+    the content (``content_id``), a missing ``weight`` 1, the one that is taken: no stage weighs rows.
 
     Parameters
     ----------
@@ -131,7 +130,12 @@ def _text(name: str, value: object) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise RecordFault(f"{name} is not valid Unicode at character {error.start + 1}") from error
-    return (value if is_normalized("NFC", value) else normalize("NFC", value)).strip()
+    return normal_text(value)
+
+
+def normal_text(text: str) -> str:
+    """Return a text as all rooms see it: NFC-normalised (Unicode Annex 15), without white space at its ends."""
+    return (text if is_normalized("NFC", text) else normalize("NFC", text)).strip()
 
 
 def _optional(name: str, value: object) -> str | None:
@@ -196,7 +200,9 @@ def _weight(value: object) -> float:
     if value is None:
         return 1.0
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RecordFault(f"weight must be a number >= 0; got {_came(value)}")
-    if not 0 <= value <= _LARGEST_WEIGHT:  # false for NaN too
-        raise RecordFault(f"weight must be between 0 and {_LARGEST_WEIGHT:g}; got {str(value)[:40]}")
-    return float(value)
+        raise RecordFault(f"weight must be a number; got {_came(value)}")
+    if value != 1:
+        raise RecordFault(
+            f"weight must be 1, since no stage weighs rows; got {str(value)[:40]}. Leave rows out by `where`"
+        )
+    return 1.0

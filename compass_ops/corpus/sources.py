@@ -215,6 +215,11 @@ def read_hub(source: HubSource, root: Path) -> Iterator[RawRow]:
         If no commit is given for a repository, or the data set cannot be loaded.
     """
     local = (root / source.id).is_dir()
+    if local and source.revision is not None:
+        raise SourceError(
+            f"source {source.name!r}: {source.id} is a folder here, and a revision is given: a folder has none. Set "
+            "revision to null to read the folder, or move it away to read the hub's data set."
+        )
     if not local and not _COMMIT.fullmatch(source.revision or ""):
         raise SourceError(
             f"source {source.name!r}: {source.id} needs a pinned revision, the 40 hex digits of a commit; got "

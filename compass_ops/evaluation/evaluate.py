@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from compass_ops.errors import DataFault
 from compass_ops.evaluation.items import HALVES, SCHEMA, accuracy_summary, asked_summary, item_table, rows_of
-from compass_ops.evaluation.score import SCORER_VERSION
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
 from compass_ops.fanout import RECEIPT, fan_out
 from compass_ops.storage import (
@@ -127,7 +126,7 @@ def _digest(inputs: EvaluateInputs, language: str, scorer: Scorer) -> str:
     decisive = [folder / RECEIPT, folder / "version" / "manifest.json"]
     decisive += [file for half in HALVES for file in inputs.test_files(half, language)]
     files = [file_digest(file) if file.exists() else None for file in decisive]
-    return value_digest([files, scorer.base.digest, scorer.settings.decisive(), SCORER_VERSION])
+    return value_digest([files, scorer.base.digest, scorer.decisive])
 
 
 def _accuracy_csv(metrics: dict[str, Any]) -> str:

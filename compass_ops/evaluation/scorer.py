@@ -16,7 +16,7 @@ from compass_ops.evaluation.score import SCORER_VERSION, ScoreSettings, Unscorab
 from compass_ops.model_files import ModelEntry
 from compass_ops.storage import read_json, read_table, value_digest, write_table
 from compass_ops.training.adapter import attach, detach
-from compass_ops.training.base import load_base
+from compass_ops.training.base import device_and_dtype, load_base
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,12 @@ class Scorer:
         """The base model and its tokenizer."""
         return load_base(self.base, self._root)
 
+    @property
+    def decisive(self) -> list[Any]:
+        """All but model and items that a score depends on: in bf16 it is another than in float32."""
+        device, dtype = device_and_dtype()
+        return [SCORER_VERSION, device.type, str(dtype), self.settings.decisive()]
+
     def scores(self, language: str, records: pa.Table, version: Version | None) -> list[FloatArray]:
         """Return the choice scores of every record, float64 (choices,), from the base or from an adapter version.
 
@@ -103,7 +109,7 @@ class Scorer:
                 f"{self.base.digest}. Train it again on this base, or restore that one."
             )
         model = [self.base.digest, None if version is None else version.digest]
-        named = [SCORER_VERSION, model, self.settings.decisive(), prompts, choices]
+        named = [self.decisive, model, prompts, choices]
         path = self._memo / f"{value_digest(named)}.parquet"
         if not path.exists():
             try:

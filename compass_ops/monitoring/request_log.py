@@ -12,6 +12,7 @@ from typing import Any
 
 from compass_ops.corpus.fields import FieldMapping, RawRow
 from compass_ops.corpus.languages import language_tag
+from compass_ops.corpus.records import normal_text
 from compass_ops.corpus.sources import FilesSource, read_files
 from compass_ops.errors import SourceError
 from compass_ops.monitoring.cut import RECENT, CountCut, Cut, TimeCut
@@ -276,7 +277,7 @@ def _text(name: str, value: object, *, empty: bool = False) -> str:
         value.encode()
     except UnicodeEncodeError as error:
         raise _Fault(f"{name} is not valid Unicode at character {error.start + 1}") from error
-    text = value.strip()
+    text = normal_text(value)
     if not text and not empty:
         raise _Fault(f"{name} is empty")
     return text

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from compass_ops.errors import CompassError
+from compass_ops.errors import CompassError, RegistryError
 from compass_ops.registry.names import checked_digest, checked_language, known_language
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.versions import verify_version
@@ -70,7 +70,13 @@ class RegistryChampions:
         """
         folder = self._kept / champion.manifest
         if not self._is_kept(folder, champion):
-            self._store.fetch(self._store.read_language(champion.language).versions[champion.version], folder)
+            version = self._store.read_language(champion.language).versions.get(champion.version)
+            if version is None:
+                raise RegistryError(
+                    f"{champion.language} version {champion.version}: is gone from the registry, and no copy is kept "
+                    "here. Ask again for the language's champion of now."
+                )
+            self._store.fetch(version, folder)
         return folder
 
     @staticmethod

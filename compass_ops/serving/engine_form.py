@@ -87,7 +87,7 @@ def lora_of_dora(weight: torch.Tensor, layer: LoraLayer, rank: int) -> LoraLayer
     return LoraLayer((right[:, :kept] * root).T.contiguous(), (left[:, :kept] * root).contiguous(), 1.0, None)
 
 
-def engine_form(layers: Mapping[str, LoraLayer], served_base: str) -> EngineForm:
+def engine_form(layers: Mapping[str, LoraLayer], served_base: str, own: Mapping[str, Any]) -> EngineForm:
     """Return plain LoRA layers as one config and its tensors.
 
     Where all layers have one rank and scaling, the tensors are untouched. Where they differ, B takes the scaling and
@@ -99,6 +99,8 @@ def engine_form(layers: Mapping[str, LoraLayer], served_base: str) -> EngineForm
         Without magnitudes.
     served_base : str
         Name of the base in the engine: vLLM's directory resolver compares it.
+    own : mapping
+        The adapter's own config: says whether it chooses among layers of one name.
     """
     ranks, scalings = {layer.rank for layer in layers.values()}, {layer.scaling for layer in layers.values()}
     rank = max(ranks)
@@ -119,7 +121,7 @@ def engine_form(layers: Mapping[str, LoraLayer], served_base: str) -> EngineForm
         "lora_dropout": 0.0,
         "modules_to_save": None,
         "r": rank,
-        "target_modules": sorted({name.rsplit(".", 1)[-1] for name in layers}),
+        "target_modules": _targets(layers, own),
         "use_dora": False,
         "use_rslora": False,
     }
@@ -128,6 +130,14 @@ def engine_form(layers: Mapping[str, LoraLayer], served_base: str) -> EngineForm
         tensors[f"base_model.model.{name}.lora_A.weight"] = layer.down.contiguous()
         tensors[f"base_model.model.{name}.lora_B.weight"] = layer.up.contiguous()
     return EngineForm(config, tensors)
+
+
+def _targets(layers: Mapping[str, LoraLayer], own: Mapping[str, Any]) -> list[str]:
+    """Return the layers' last names; where the config chooses among layers of one name, their whole names."""
+    chooses = any(own.get(key) for key in ("layers_to_transform", "exclude_modules"))
+    if chooses or isinstance(own.get("target_modules"), str):
+        return sorted(layers)
+    return sorted({name.rsplit(".", 1)[-1] for name in layers})
 
 
 def _filled(layer: LoraLayer, rank: int) -> LoraLayer:

@@ -159,7 +159,8 @@ class Exporter:
         converts = any(layer.magnitude is not None for layer in registered.values())
         layers = self._converted(registered, manifest) if converts else registered
         check_rank(layers, self._settings.max_rank)
-        form = engine_form(layers, self._settings.served_base or manifest["base"]["id"])
+        served_base = self._settings.served_base or manifest["base"]["id"]
+        form = engine_form(layers, served_base, read_json(version / "adapter" / CONFIG))
         folder.mkdir()
         save_file(dict(form.tensors), folder / WEIGHTS, metadata={"format": "pt"})
         write_json(folder / CONFIG, form.config)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from compass_ops.corpus.records import normal_text
 from compass_ops.errors import ModelError
 
 
@@ -29,7 +30,7 @@ class AnswerSettings:
 def encode_prompts(
     model: Any, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], max_tokens: int
 ) -> list[list[int]]:
-    """Return every prompt's tokens, as training and evaluation encode it; white space at its end is left off.
+    """Return every prompt's tokens, as training and evaluation encode it: NFC, without white space at its ends.
 
     Raises
     ------
@@ -41,7 +42,7 @@ def encode_prompts(
     for row, prompt in enumerate(prompts):
         if not isinstance(prompt, str) or not prompt.strip():
             raise ModelError(f"row {row}: the prompt must be a text that is not empty; got {prompt!r}.")
-    encoded = tokenizer([prompt.rstrip() for prompt in prompts])["input_ids"] if len(prompts) else []
+    encoded = tokenizer([normal_text(prompt) for prompt in prompts])["input_ids"] if len(prompts) else []
     positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     for row, tokens in enumerate(encoded):
         if positions is not None and len(tokens) + max_tokens > positions:

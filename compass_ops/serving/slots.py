@@ -27,15 +27,16 @@ class _Stack:
     down : (slots, r, in), up : (slots, out, r)
         Zero rows fill up to the highest rank; ``up`` has the scaling, and DoRA's gain, in it.
     gain, shift : (slots, out)
-        The layer's own output is taken times ``gain`` plus ``shift``: DoRA scales Wx and not the bias.
+        The layer's own output is taken times ``gain`` plus ``shift``: DoRA scales Wx and not the bias. In float32:
+        most gains lie so near to 1 that bf16 would lose them.
     """
 
     def __init__(self, linear: nn.Linear, slots: int) -> None:
         weight = linear.weight.detach()
         self.down = weight.new_zeros(slots, 0, linear.in_features)
         self.up = weight.new_zeros(slots, linear.out_features, 0)
-        self.gain = weight.new_ones(slots, linear.out_features)
-        self.shift = weight.new_zeros(slots, linear.out_features)
+        self.gain = weight.new_ones(slots, linear.out_features, dtype=torch.float32)
+        self.shift = weight.new_zeros(slots, linear.out_features, dtype=torch.float32)
         self.scaled = False  # whether any slot has a gain
 
     def write(self, slot: int, down: torch.Tensor, up: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> None:
@@ -57,9 +58,11 @@ class _Stack:
 
     def added(self, slots: torch.Tensor, x: torch.Tensor, output: torch.Tensor) -> torch.Tensor:
         low = torch.matmul(x, self.down[slots].transpose(1, 2))
-        if self.scaled:
-            output = output * self.gain[slots][:, None] + self.shift[slots][:, None]
-        return output + torch.matmul(low, self.up[slots].transpose(1, 2))
+        change = torch.matmul(low, self.up[slots].transpose(1, 2))
+        if not self.scaled:
+            return output + change
+        scaled = output * self.gain[slots][:, None] + self.shift[slots][:, None]
+        return (scaled + change).to(output.dtype)
 
 
 class AdapterSlots:

@@ -170,6 +170,11 @@ def test_a_remote_data_set_needs_a_commit(tmp_path: Path, revision: str | None) 
         list(read_hub(_hub("CohereLabs/Global-MMLU", revision=revision), tmp_path))
 
 
+def test_a_folder_with_a_revision_is_refused_since_it_has_none(hub_root: Path) -> None:
+    with pytest.raises(SourceError, match="mmlu is a folder here, and a revision is given: a folder has none"):
+        list(read_hub(_hub("mmlu", ("sw",), revision="0" * 40), hub_root))
+
+
 def test_an_unreachable_hub_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
     import huggingface_hub

@@ -4,8 +4,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 
 from compass_ops.errors import ModelError
+from compass_ops.evaluation import scorer
 from compass_ops.evaluation.evaluate import evaluate_languages
 from compass_ops.evaluation.items import SCHEMA, asked_summary, rows_of
 from compass_ops.evaluation.metrics import wilson_interval
@@ -78,6 +80,16 @@ def test_a_new_adapter_rescores_itself_alone(project: Project) -> None:
     after = file_digests(project.root / "memo" / "scores")
     assert before.items() <= after.items()
     assert len(after) - len(before) == 2  # its dev and its gate half
+
+
+def test_another_precision_rescores_everything(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A base scored in float32 beside an adapter scored in bf16 would be no pair."""
+    evaluate(project)
+    before = file_digests(project.root / "memo" / "scores")
+    monkeypatch.setattr(scorer, "device_and_dtype", lambda: (torch.device("cuda"), torch.bfloat16))
+    evaluate(project)
+    after = file_digests(project.root / "memo" / "scores")
+    assert len(after) == 2 * len(before)
 
 
 def test_a_relabelled_item_rescores_nothing(project: Project) -> None:

@@ -3,6 +3,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pyarrow as pa
@@ -131,6 +132,14 @@ def test_sessions_labels_and_times_are_kept(tmp_path: Path) -> None:
     assert table.column("completion").to_pylist() == ["Nairobi", ""]
     assert table.column("time").to_pylist() == ["2026-01-01T00:00:00+00:00", "2026-01-01T00:00:01.500000+00:00"]
     assert table.column("id").to_pylist() == ["sw:0001:000000", "sw:0001:000001"]
+
+
+def test_texts_are_composed_as_records_are(tmp_path: Path) -> None:
+    apart = normalize("NFD", "Ọjọ́ wo?")
+    lines = [_line(0, "sw", q=f" {apart} ", right=apart)]
+    table = logged_traffic(_log(tmp_path, lines, 1), "0001", LANGUAGES, tmp_path).windows["0001"]["sw"]
+    assert table.column("prompt").to_pylist() == table.column("completion").to_pylist() == [normalize("NFC", apart)]
+    assert normalize("NFC", apart) != apart
 
 
 def test_malformed_rows_are_kept_aside_with_their_reasons(tmp_path: Path) -> None:

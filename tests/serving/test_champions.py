@@ -57,3 +57,12 @@ def test_a_deleted_champion_is_named(world: World, champions: RegistryChampions)
     open_client(world.store.location).delete_model_version("compass-sw", "1")
     with pytest.raises(RegistryError, match="sw: version 1 is in Production but was deleted from the registry"):
         champions.champion("sw")
+
+
+def test_a_version_that_is_gone_between_two_looks_is_named(world: World, champions: RegistryChampions) -> None:
+    world.promote("sw", 1)
+    champion = champions.champion("sw")
+    assert champion is not None
+    open_client(world.store.location).delete_model_version("compass-sw", "1")
+    with pytest.raises(RegistryError, match="sw version 1: is gone from the registry, and no copy is kept here"):
+        champions.folder(champion)

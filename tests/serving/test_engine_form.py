@@ -6,12 +6,14 @@ from typing import Any
 import peft
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from compass_ops.errors import ModelError
 from compass_ops.model_files import folder_entry
 from compass_ops.serving.engine_form import check_rank, check_targets, engine_form, lora_of_dora
+from compass_ops.storage import read_json, write_json
 from compass_ops.training.adapter import attach, detach, new_adapter, save_adapter, set_weights, weights_of
-from compass_ops.training.adapter_file import LoraLayer, read_layers
+from compass_ops.training.adapter_file import CONFIG, WEIGHTS, LoraLayer, read_layers
 from compass_ops.training.base import load_base
 from tests.serving.world import LORA
 from tests.tiny_models import save_tiny_model
@@ -33,7 +35,7 @@ def change(form: Any, name: str) -> torch.Tensor:
 
 def test_equal_layers_keep_their_tensors() -> None:
     layers = {"model.layers.0.self_attn.q_proj": layer(seed=1), "model.layers.1.self_attn.q_proj": layer(seed=2)}
-    form = engine_form(layers, "Qwen/Qwen2.5-7B")
+    form = engine_form(layers, "Qwen/Qwen2.5-7B", {"target_modules": ["q_proj"]})
     assert (form.config["r"], form.config["lora_alpha"], form.rank) == (2, 4, 2)
     assert form.config["target_modules"] == ["q_proj"]
     assert form.config["base_model_name_or_path"] == "Qwen/Qwen2.5-7B"
@@ -45,17 +47,39 @@ def test_equal_layers_keep_their_tensors() -> None:
 def test_a_scaling_that_is_no_whole_alpha_stays_what_it_is() -> None:
     """Rank stabilisation: alpha / sqrt(r), which an engine's alpha / r gives only with a fraction for alpha."""
     own = layer(rank=3, scaling=8 / 3**0.5)
-    form = engine_form({"a.q_proj": own}, "b")
+    form = engine_form({"a.q_proj": own}, "b", {})
     torch.testing.assert_close(change(form, "a.q_proj"), own.scaling * own.up @ own.down)
 
 
 def test_different_ranks_and_scalings_become_one() -> None:
     layers = {"a.q_proj": layer(rank=1, scaling=3.0), "a.o_proj": layer(rank=4, scaling=0.5)}
-    form = engine_form(layers, "b")
+    form = engine_form(layers, "b", {})
     assert (form.config["r"], form.config["lora_alpha"]) == (4, 4)
     for name, own in layers.items():
         assert form.tensors[f"base_model.model.{name}.lora_A.weight"].shape == (4, 3)
         torch.testing.assert_close(change(form, name), own.scaling * own.up @ own.down)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"target_modules": ["q_proj"], "layers_to_transform": [1]},
+        {"target_modules": ["q_proj"], "exclude_modules": ["model.layers.0.self_attn.q_proj"]},
+        {"target_modules": r"model\.layers\.1\.self_attn\.q_proj"},
+    ],
+)
+def test_an_adapter_on_some_layers_of_a_name_loads_again(own: dict[str, Any], tmp_path: Path) -> None:
+    save_tiny_model("llama", tmp_path / "base")
+    base = load_base(folder_entry(tmp_path / "base", tmp_path), tmp_path)[0]
+    model = new_adapter(base, {"r": 2, "lora_alpha": 4} | own, seed=0)
+    save_adapter(model, tmp_path / "adapter")
+    detach(model)
+    form = engine_form(read_layers(tmp_path / "adapter"), "b", read_json(tmp_path / "adapter" / CONFIG))
+    (tmp_path / "exported").mkdir()
+    save_file(dict(form.tensors), tmp_path / "exported" / WEIGHTS)
+    write_json(tmp_path / "exported" / CONFIG, form.config)
+    again = attach(base, tmp_path / "exported")
+    assert {name for name in weights_of(again)} == set(form.tensors)
 
 
 def test_layers_and_ranks_that_the_engine_refuses_are_named() -> None:

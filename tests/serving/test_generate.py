@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 import torch
@@ -89,3 +90,11 @@ def test_the_positions_of_the_base_bound_prompt_and_answer(tmp_path: Path) -> No
         encode_prompts(model, tokenizer, ["x" * 100], room + 1)
     with pytest.raises(ModelError, match="max_tokens must be at least 1; got 0"):
         encode_prompts(model, tokenizer, ["x"], 0)
+
+
+def test_a_prompt_is_encoded_as_a_record_is(tmp_path: Path) -> None:
+    """Users' keyboards send marks as characters of their own; records are composed."""
+    model, tokenizer = loaded(tmp_path)
+    composed, apart = normalize("NFC", "Ọjọ́ wo ni?"), "  " + normalize("NFD", "Ọjọ́ wo ni?") + " "
+    assert apart.strip() != composed
+    assert encode_prompts(model, tokenizer, [apart], 4) == [tokenizer(composed)["input_ids"]]

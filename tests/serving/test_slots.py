@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from compass_ops.errors import ModelError
 from compass_ops.model_files import folder_entry
-from compass_ops.serving.slots import BARE, AdapterSlots
+from compass_ops.serving.slots import BARE, AdapterSlots, _Stack
 from compass_ops.training.adapter import attach, detach, new_adapter, save_adapter, set_weights, weights_of
 from compass_ops.training.adapter_file import LoraLayer, read_layers
 from compass_ops.training.base import load_base
@@ -92,6 +93,20 @@ def test_every_kind_alone_and_mixed_is_what_peft_computes_alone(fleet: Fleet) ->
         fleet.check(slots, [slot] * 4)
     for rows in ([1, 2, 3, 4], [5, 6, 2, 0], [2, 2, 0, 1], [6, 5, 4, 3]):
         fleet.check(slots, rows)
+
+
+def test_gains_near_one_survive_a_base_in_bf16() -> None:
+    """Between 0.998 and 1.0039 bf16 knows 1 alone; most of DoRA's gains lie there."""
+    torch.manual_seed(0)
+    linear = nn.Linear(8, 6, bias=False).to(torch.bfloat16)
+    gain = 1 + 0.003 * torch.randn(6)
+    stack = _Stack(linear, 2)
+    stack.write(1, torch.zeros(1, 8), torch.zeros(6, 1), gain, torch.zeros(6))
+    x = torch.randn(1, 4, 8, dtype=torch.bfloat16)
+    found = stack.added(torch.tensor([1]), x, linear(x))
+    assert found.dtype is torch.bfloat16
+    assert torch.equal(found, (linear(x).float() * gain).to(torch.bfloat16))
+    assert not torch.equal(found, linear(x))
 
 
 def test_rows_of_the_bare_base_are_exact_beside_others(llamas: Fleet) -> None:
