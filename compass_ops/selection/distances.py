@@ -12,6 +12,7 @@ from compass_ops.selection.problem import LanguageDistances, Pool
 from compass_ops.selection_sections import SampleParams
 
 FloatArray = NDArray[np.float64]
+TRANSFER_FEATURES = len(langrank.FEATURES) + len(uriel.FEATURES)  # of a pair, as LangRank knows it
 
 
 def distances_needed(settings: SampleParams) -> str | None:

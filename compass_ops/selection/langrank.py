@@ -1,5 +1,6 @@
 """The only door to lightgbm: LangRank's ranker of transfer languages, trained on the project's own transfer matrix."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from compass_ops.errors import ModelError
 
 # Of a (target, transfer) pair, before the six distances of URIEL+. Those of LangRank's POS model: no subwords.
 FEATURES = ("word_overlap", "transfer_rows", "target_rows", "rows_ratio", "ttr_transfer", "ttr_target", "ttr_distance")
+_LISTS = ("targets", "transfers", "scores", "features")
 _TOP = 10  # LangRank tells the ten best transfer languages apart; the others are alike
 
 
@@ -43,14 +45,30 @@ def matrix_as_json(matrix: TransferMatrix) -> dict[str, object]:
     }
 
 
-def matrix_from_json(value: Mapping[str, list[object]]) -> TransferMatrix:
-    """Read a matrix back."""
-    return TransferMatrix(
-        tuple(map(str, value["targets"])),
-        tuple(map(str, value["transfers"])),
-        np.array(value["scores"], np.float64),
-        np.array(value["features"], np.float64),
-    )
+def matrix_from_json(value: object, columns: int) -> TransferMatrix:
+    """Read a matrix back; ``columns`` are the features that are known of each pair.
+
+    Raises
+    ------
+    ValueError
+        If it has another form, with what was expected and what came.
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(value.get(name), list) for name in _LISTS):
+        came = f"an object with {sorted(value)}" if isinstance(value, Mapping) else f"{json.dumps(value):.60}"
+        raise ValueError(f"expected an object with the lists {', '.join(_LISTS)}, got {came}")
+    targets, transfers = (tuple(map(str, value[name])) for name in _LISTS[:2])
+    shapes = {"scores": (len(targets), len(transfers)), "features": (len(targets), len(transfers), columns)}
+    return TransferMatrix(targets, transfers, *(_numbers(value, name, shape) for name, shape in shapes.items()))
+
+
+def _numbers(value: Mapping[str, list[object]], name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    try:
+        numbers = np.array(value[name], np.float64)
+    except (TypeError, ValueError) as error:  # words, or lists of unequal lengths
+        raise ValueError(f"expected {name} in numbers of shape {shape}, got something else ({error})") from error
+    if numbers.shape != shape:
+        raise ValueError(f"expected {name} of shape {shape}, by targets and transfers, got {numbers.shape}")
+    return numbers
 
 
 def pair_features(target: Sequence[str], transfer: Sequence[str]) -> list[float]:

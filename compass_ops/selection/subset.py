@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from compass_ops.errors import DataFault, ModelError
+from compass_ops.errors import DataFault, ModelError, StorageError
 from compass_ops.selection.centring import Means
 from compass_ops.selection.choose import Rows, choose, items_of, plan_record, pool_of, with_reasons
-from compass_ops.selection.distances import distances_needed, language_distances
+from compass_ops.selection.distances import TRANSFER_FEATURES, distances_needed, language_distances
 from compass_ops.selection.langrank import TransferMatrix, matrix_from_json
 from compass_ops.selection.problem import Held, Pool, Problem
 from compass_ops.selection.vectors import MEANS_FILE, read_means, read_pool_vectors, read_vectors, vectors_file
@@ -28,6 +28,10 @@ from compass_ops.storage import (
 )
 
 Costs = Callable[[pa.Table], NDArray[np.int64]]
+_MEASURE = (
+    "Name the matrix.json of the stage transfer of benchmarks/selection, run with a variant langrank, or choose "
+    "another sample.strategy."
+)
 
 
 def row_costs(table: pa.Table) -> NDArray[np.int64]:
@@ -122,17 +126,17 @@ def with_distances(problem: Problem, settings: SampleParams) -> Problem:
 
 
 def _matrix(settings: SampleParams) -> TransferMatrix | None:
-    """Read the transfer matrix, if the strategy is trained on one; ``ModelError`` if none was measured."""
+    """Read the transfer matrix, if the strategy is trained on one; ``ModelError`` if the file holds none."""
     file = _matrix_file(settings)
     if file is None:
         return None
-    value = read_json(file)
-    if value is None:  # benchmarks/selection measures one only where a variant is langrank
+    try:
+        return matrix_from_json(read_json(file), TRANSFER_FEATURES)
+    except (StorageError, ValueError) as error:  # null too: benchmarks/selection measures none without a langrank
         raise ModelError(
-            f"{file}: holds no transfer matrix, which strategy langrank learns from, but null. Run the stage transfer "
-            "of benchmarks/selection with a variant langrank, or choose another strategy."
-        )
-    return matrix_from_json(value)
+            f"sample.transfer_matrix: {file}: holds no transfer matrix, which strategy langrank learns from: "
+            f"{str(error).rstrip('.')}. {_MEASURE}"
+        ) from error
 
 
 def matrix_digest(settings: SampleParams) -> str | None:
@@ -142,9 +146,13 @@ def matrix_digest(settings: SampleParams) -> str | None:
 
 
 def _matrix_file(settings: SampleParams) -> Path | None:
-    """Return where the transfer matrix lies, if the strategy is trained on one."""
-    ranked = settings.strategy == "langrank" and settings.transfer_matrix is not None
-    return Path(str(settings.transfer_matrix)) if ranked else None
+    """Return where the transfer matrix lies, if the strategy is trained on one; ``ModelError`` if nothing is there."""
+    if settings.strategy != "langrank" or settings.transfer_matrix is None:
+        return None
+    file = Path(settings.transfer_matrix)
+    if not file.is_file():
+        raise ModelError(f"sample.transfer_matrix: expected the file of a transfer matrix, {file} is none. {_MEASURE}")
+    return file
 
 
 def write_subset(

@@ -1,6 +1,7 @@
 """LangRank's features by hand; the ranker learns what there is to learn, and never from the target's own row."""
 
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,25 @@ def test_nothing_to_learn_from_is_said() -> None:
 def test_a_matrix_is_read_back_as_it_was_written() -> None:
     told = matrix()
     told.features[0, 0, 0] = np.nan
-    again = matrix_from_json(matrix_as_json(told))  # type: ignore[arg-type]
+    again = matrix_from_json(matrix_as_json(told), 3)
     assert (again.targets, again.transfers) == (told.targets, told.transfers)
     assert np.array_equal(again.features, told.features, equal_nan=True)
     assert np.array_equal(again.scores, told.scores)
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"targets": None}, "expected an object with the lists targets, transfers, scores, features, got an object"),
+        ({"targets": ["t0"]}, r"expected scores of shape \(1, 12\), by targets and transfers, got \(6, 12\)"),
+        ({"scores": [[0.0], [0.0, 1.0]]}, r"expected scores in numbers of shape \(6, 12\), got something else"),
+        ({"scores": ["good", "bad"]}, r"expected scores in numbers of shape \(6, 12\), got something else"),
+        ({"features": [[[0.0] * 4] * 12] * 6}, r"expected features of shape \(6, 12, 3\), .* got \(6, 12, 4\)"),
+    ],
+    ids=["no targets", "fewer targets", "unequal rows", "words", "more features"],
+)
+def test_what_is_no_matrix_is_told_with_what_was_expected(changed: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        matrix_from_json(matrix_as_json(matrix()) | changed, 3)
+    with pytest.raises(ValueError, match=r"expected an object .* got \[1, 2\]"):
+        matrix_from_json([1, 2], 3)

@@ -136,3 +136,29 @@ def test_langrank_on_a_matrix_that_was_never_measured_says_so(files: SelectionFi
     write_json(tmp_path / "matrix.json", None)
     with pytest.raises(ModelError, match=r"matrix\.json: holds no transfer matrix, which strategy langrank learns"):
         made(files, tmp_path / "made", strategy="langrank", transfer_matrix=str(tmp_path / "matrix.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"[1, 2]", r"expected an object with the lists targets, .* got \[1, 2\]"),
+        (b'{"transfers": []}', r"expected an object with the lists targets, .* got an object with \['transfers'\]"),
+        (b'{"targets": ["tr"], "transfers": ["id"], "scores": [[1]], "features": [[[1]]]}', r"shape \(1, 1, 13\)"),
+        (b"{", "is not readable JSON"),
+    ],
+    ids=["a list", "no targets", "another number of features", "no JSON"],
+)
+def test_a_transfer_matrix_that_is_none_is_told_by_its_parameter_with_what_to_do(
+    files: SelectionFiles, tmp_path: Path, content: bytes, told: str
+) -> None:
+    (tmp_path / "matrix.json").write_bytes(content)
+    with pytest.raises(ModelError, match=rf"^sample\.transfer_matrix: .*matrix\.json: .*{told}.*stage transfer of"):
+        made(files, tmp_path / "made", strategy="langrank", transfer_matrix=str(tmp_path / "matrix.json"))
+
+
+def test_a_transfer_matrix_that_is_not_there_is_told_before_anything_is_remembered(
+    files: SelectionFiles, tmp_path: Path
+) -> None:
+    missing = settings("langrank", transfer_matrix=str(tmp_path / "none.json"))
+    with pytest.raises(ModelError, match=r"sample\.transfer_matrix: .*none\.json is none\. Name the matrix\.json"):
+        files.digest("sw", missing)
