@@ -29,8 +29,7 @@ def main(vectors: Path, out: Path) -> None:
             role, language = folder.parent.name, folder.name
             clusters = assign(read_vectors(vectors, role, language, means), centroids)
             write_array(aside / "assignments" / role / f"{language}.npy", clusters)
-        fit_rows, centred = params.cluster.fit_rows, params.embed.centred
-        found = health(pool, centroids, languages, rng, fit_rows=fit_rows, centred=centred)
+        found = health(pool, centroids, languages, rng, settings=params.cluster, centred=params.embed.centred)
         write_json(aside / "health.json", asdict(found))
     for warning in found.warnings:
         click.echo(f"Warning: {warning}", err=True)

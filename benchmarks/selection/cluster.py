@@ -42,8 +42,7 @@ def _write(vectors: Path, settings: Clustering, rng: np.random.Generator, out: P
         clusters = assign(read_vectors(out / "vectors", role, language, {}), centroids)
         write_array(out / "assignments" / role / f"{language}.npy", clusters)
     languages = np.repeat(names, [len(raw[name]) for name in names])
-    fit_rows, centred = settings.method.fit_rows, settings.centred
-    found = health(joined, centroids, languages, rng, fit_rows=fit_rows, centred=centred)
+    found = health(joined, centroids, languages, rng, settings=settings.method, centred=settings.centred)
     write_json(out / "health.json", asdict(found))
 
 

@@ -121,7 +121,7 @@ def health(
     languages: NDArray[np.str_],
     rng: np.random.Generator,
     *,
-    fit_rows: int,
+    settings: KMeansParams | HdbscanParams,
     centred: bool,
 ) -> Health:
     """Judge a clustering of the pool on samples of it.
@@ -132,8 +132,8 @@ def health(
     centroids : float32 (K, d)
     languages : str (n,)
     rng : numpy.random.Generator
-    fit_rows : int
-        Rows that the centroids were fitted on, at most.
+    settings : KMeansParams or HdbscanParams
+        Of the centroids: the stability is that of as many rows, and what to do about a warning differs by kind.
     centred : bool
         Whether vectors are without their language's mean: what to do about clusters of languages depends on it.
     """
@@ -144,10 +144,10 @@ def health(
     figures = {
         "silhouette": _silhouette(vectors[rows], clusters[rows], int(rng.integers(2**31))),
         "density_validity": density_validity(_reduced(vectors[few]), clusters[few]),
-        "stability": _stability(vectors[_some(len(vectors), fit_rows, rng)], count, rng),
+        "stability": _stability(vectors[_some(len(vectors), settings.fit_rows, rng)], count, rng),
         "language_ami": _shared(languages[rows], clusters[rows]),
     }
-    warnings = _warnings(sizes, figures, more_rows=fit_rows < len(vectors), centred=centred)
+    warnings = _warnings(sizes, figures, settings, centred=centred)
     return Health(count, **figures, smallest=int(sizes.min()), largest=int(sizes.max()), warnings=warnings)
 
 
@@ -230,22 +230,27 @@ def _shared(languages: NDArray[np.str_], clusters: NDArray[np.int32]) -> float:
 
 
 def _warnings(
-    sizes: NDArray[np.int64], figures: Mapping[str, float], *, more_rows: bool, centred: bool
+    sizes: NDArray[np.int64], figures: Mapping[str, float], settings: KMeansParams | HdbscanParams, *, centred: bool
 ) -> tuple[str, ...]:
+    if isinstance(settings, HdbscanParams):  # whose number of clusters follows from the rows of the smallest
+        changing, fewer = "K-Means of as many clusters changes with the rows it is", "Raise cluster.smallest"
+        other, more = "cluster.smallest", "Lower cluster.smallest"
+    else:
+        changing, fewer = "Clusters change with the rows they are", "Ask for fewer clusters"
+        other, more = "K", "Raise cluster.clusters"
     empty, stability, language_ami = int((sizes == 0).sum()), figures["stability"], figures["language_ami"]
-    or_else = "raise cluster.fit_rows" if more_rows else "add auxiliary data"
+    or_else = "raise cluster.fit_rows" if settings.fit_rows < sizes.sum() else "add auxiliary data"
     first = "Use" if centred else "Set embed.centred: true, or use"
     told = (
         (empty > 0, f"{empty} of {len(sizes)} clusters hold no row of the pool: nothing can be drawn there."),
         (
             stability < 0.3,
-            f"Clusters change with the rows they are fitted on (adjusted Rand index {stability:.2f}): quotas follow "
-            f"chance. Ask for fewer clusters, or {or_else}.",
+            f"{changing} fitted on (adjusted Rand index {stability:.2f}): quotas follow chance. {fewer}, or {or_else}.",
         ),
         (
             max(figures["silhouette"], figures["density_validity"]) < 0,
             f"Rows are no nearer to their own cluster than to others (silhouette {figures['silhouette']:.2f}, DBCV "
-            f"{figures['density_validity']:.2f}): what a cluster asks for is hardly told apart. Try another K.",
+            f"{figures['density_validity']:.2f}): what a cluster asks for is hardly told apart. Try another {other}.",
         ),
         (
             language_ami > 0.3,
@@ -254,8 +259,7 @@ def _warnings(
         ),
         (
             sizes.max() > 0.5 * sizes.sum(),
-            f"One cluster holds {sizes.max() / sizes.sum():.0%} of the pool: the plan says little. Raise "
-            "cluster.clusters.",
+            f"One cluster holds {sizes.max() / sizes.sum():.0%} of the pool: the plan says little. {more}.",
         ),
     )
     return tuple(sentence for bad, sentence in told if bad)

@@ -71,7 +71,7 @@ def test_clusters_of_languages_become_clusters_of_topics() -> None:
     for each in (vectors, moved):
         settings = KMeansParams(kind="kmeans", clusters=3, fit_rows=300)
         centroids = fit_centroids(each, settings, np.random.default_rng(0))
-        judged = health(each, centroids, names, np.random.default_rng(0), fit_rows=300, centred=False)
+        judged = health(each, centroids, names, np.random.default_rng(0), settings=settings, centred=False)
         found.append(judged.language_ami)
     assert found[0] > 0.9
     assert found[1] < 0.05

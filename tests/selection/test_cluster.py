@@ -30,9 +30,11 @@ def judged(
     languages: NDArray[np.str_],
     *,
     fit_rows: int = 1000,
+    dense: bool = False,
     centred: bool = False,
 ) -> Health:
-    return health(vectors, centroids, languages, np.random.default_rng(0), fit_rows=fit_rows, centred=centred)
+    made = HdbscanParams(kind="hdbscan", smallest=2, fit_rows=fit_rows) if dense else k_means(2, fit_rows)
+    return health(vectors, centroids, languages, np.random.default_rng(0), settings=made, centred=centred)
 
 
 def directions(labels: NDArray[np.int64], columns: int) -> NDArray[np.float32]:
@@ -194,26 +196,38 @@ def test_density_validity_sees_the_end_of_the_pool_as_well_as_its_beginning() ->
     centroids = np.stack([apart[labels == own].mean(axis=0) for own in range(3)])
     languages = np.repeat(["aa", "zz"], [4000, 1000])
 
-    def judged(pool: NDArray[np.float32]) -> Health:
-        rng = np.random.default_rng(0)
-        return health(pool, centroids, languages[: len(pool)], rng, fit_rows=500, centred=True)
-
-    clean, worse = judged(apart), judged(np.concatenate([apart, mixed]))
+    clean, worse = (
+        judged(pool, centroids, languages[: len(pool)], fit_rows=500, centred=True)
+        for pool in (apart, np.concatenate([apart, mixed]))
+    )
     assert worse.density_validity < clean.density_validity - 0.1
 
 
-def test_bad_clusterings_are_told_in_words() -> None:
+def badly_clustered() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.str_]]:
+    """Vectors that all look the same way, centroids of which most look away, and the languages."""
     noise = np.random.default_rng(0).standard_normal((400, 8)).astype(np.float32)
-    noise[:, 0] = 3.0  # all look the same way
+    noise[:, 0] = 3.0
     noise /= np.linalg.norm(noise, axis=1, keepdims=True)
-    centroids = np.concatenate([np.eye(1, 8), -np.eye(8)]).astype(np.float32)
-    found = judged(noise, centroids, np.array(["sw", "id"] * 200))
+    return noise, np.concatenate([np.eye(1, 8), -np.eye(8)]).astype(np.float32), np.array(["sw", "id"] * 200)
+
+
+def test_bad_clusterings_are_told_in_words() -> None:
+    found = judged(*badly_clustered())
     empty, changing, mixed, one = found.warnings
     assert empty.endswith("of 9 clusters hold no row of the pool: nothing can be drawn there.")
     assert changing.startswith("Clusters change with the rows they are fitted on (adjusted Rand index 0.")
     assert changing.endswith("Ask for fewer clusters, or add auxiliary data."), "all rows are fitted on already"
     assert mixed.startswith("Rows are no nearer to their own cluster than to others (silhouette -0.")
-    assert re.match(r"One cluster holds \d\d% of the pool: the plan says little", one)
+    assert re.match(r"One cluster holds \d\d% of the pool: the plan says little\. Raise cluster\.clusters\.$", one)
+
+
+def test_advice_about_hdbscan_names_its_own_settings_and_whose_stability_it_is() -> None:
+    vectors, centroids, languages = badly_clustered()
+    _, changing, mixed, one = judged(vectors, centroids, languages, fit_rows=300, dense=True).warnings
+    assert changing.startswith("K-Means of as many clusters changes with the rows it is fitted on (adjusted Rand")
+    assert changing.endswith("Raise cluster.smallest, or raise cluster.fit_rows.")
+    assert mixed.endswith("Try another cluster.smallest.")
+    assert one.endswith("Lower cluster.smallest.")
 
 
 def test_one_cluster_of_identical_rows_is_judged_without_dividing_by_nothing() -> None:
