@@ -4,6 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from compass_ops.errors import ModelError
 from compass_ops.fanout import fan_out
 from compass_ops.model_files import entry_from
 from compass_ops.params import load_params
@@ -33,8 +34,12 @@ def main(records: Path, base: Path, out: Path) -> None:
     def make(cell: str, folder: Path) -> None:
         from compass_ops.selection.embed import embed_texts
 
-        prompts = read_table(records / f"{cell}.parquet").column("prompt").to_pylist()
-        write_array(folder / "vectors.npy", embed_texts(embedder(), prompts, settings.prefix, settings.batch_rows))
+        prompts, model = read_table(records / f"{cell}.parquet").column("prompt").to_pylist(), embedder()
+        try:
+            vectors = embed_texts(model, prompts, settings.prefix, settings.batch_rows)
+        except ModelError as error:
+            raise ModelError(f"records of {cell} (role/language): {error}") from error
+        write_array(folder / "vectors.npy", vectors)
 
     files = [file for role in ROLES for file in sorted((records / role).glob("*.parquet"))]
     shared = [entry.digest, settings.prefix]

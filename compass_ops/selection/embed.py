@@ -45,7 +45,10 @@ def embed_texts(
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
     if bad.size:
-        raise ModelError(f"The embedder gave no finite vector for {texts[bad[0]]!r} and {bad.size - 1} other texts.")
+        raise ModelError(
+            f"The embedder gave no finite vector for {texts[bad[0]]!r} and {bad.size - 1} other texts. Leave them out "
+            "of the data, or choose another base.embedder."
+        )
     return vectors / lengths
 
 

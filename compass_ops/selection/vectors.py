@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from compass_ops.errors import ModelError
 from compass_ops.selection.centring import Means, centred
 from compass_ops.storage import read_array, read_table, write_table
 
@@ -22,8 +23,17 @@ def vectors_file(folder: Path, role: str, language: str) -> Path:
 
 
 def read_vectors(folder: Path, role: str, language: str, means: Means) -> NDArray[np.float32]:
-    """Read vectors float32 (n, d), without the language's mean."""
-    return centred(read_array(vectors_file(folder, role, language)), means, language)
+    """Read vectors float32 (n, d), without the language's mean; ``ModelError`` if one is not finite."""
+    file = vectors_file(folder, role, language)
+    vectors = read_array(file)
+    with np.errstate(invalid="ignore"):  # the sum of a row that is not finite is not either, and needs little memory
+        bad = int((~np.isfinite(vectors.sum(axis=1))).sum())
+    if bad:
+        raise ModelError(
+            f"{file}: {bad} of {len(vectors)} vectors of role {role}, language {language} are not finite, as the "
+            "embedder left them. Run `dvc repro -f embed` to have them anew."
+        )
+    return centred(vectors, means, language)
 
 
 def read_pool_vectors(
@@ -37,6 +47,11 @@ def read_pool_vectors(
         Without the languages' means.
     str (n,)
         The language of each row.
+
+    Raises
+    ------
+    ModelError
+        If a vector is not finite.
     """
     files = [read_array(vectors_file(folder, "auxiliary", name), mapped=True) for name in languages]
     rows, columns = [len(file) for file in files], files[0].shape[1]

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from compass_ops.errors import ModelError
 from compass_ops.selection.vectors import read_means, read_pool_vectors, read_vectors, vectors_file, write_means
 from compass_ops.storage import write_array
 
@@ -35,6 +36,18 @@ def test_vectors_are_read_without_their_languages_mean(tmp_path: Path) -> None:
     assert read_vectors(tmp_path, "own", "sw", means)[0] == pytest.approx([0, 1])
     write_array(vectors_file(tmp_path, "own", "zu"), np.array([[0.6, 0.8]], np.float32))
     assert read_vectors(tmp_path, "own", "zu", means)[0] == pytest.approx([1, 0])
+
+
+@pytest.mark.parametrize("bad", [[np.nan, 0.0], [np.inf, -np.inf]])
+def test_vectors_that_are_not_finite_are_told_with_their_role_and_language(tmp_path: Path, bad: list[float]) -> None:
+    for role in ("own", "auxiliary"):
+        write_array(vectors_file(tmp_path, role, "sw"), np.array([[0.6, 0.8], bad], np.float32))
+    write_array(vectors_file(tmp_path, "auxiliary", "id"), np.eye(2, dtype=np.float32))
+    told = r"sw/vectors\.npy: 1 of 2 vectors of role {}, language sw are not finite, .* Run `dvc repro -f embed`"
+    with pytest.raises(ModelError, match=told.format("own")):
+        read_vectors(tmp_path, "own", "sw", {})
+    with pytest.raises(ModelError, match=told.format("auxiliary")):
+        read_pool_vectors(tmp_path, ["id", "sw"], {"": np.zeros(2, np.float32)})
 
 
 @pytest.mark.parametrize("freed", [True, False])
