@@ -34,12 +34,16 @@ _Draw = Callable[[int, Callable[[int], bool], Collection[int]], list[tuple[int, 
 
 @dataclass(frozen=True)
 class _Cluster:
-    """One cluster's part of the choice: its rows of the pool, its quota, and what is left of each language, if told."""
+    """One cluster's part of the choice: its rows of the pool, its quota, and what is left of each language, if told.
+
+    ``used`` are the places in ``rows`` of what it drew before.
+    """
 
     number: int
     rows: RowNumbers
     quota: int
     left: Shares | None
+    used: Collection[int]
 
 
 def compass_plus(settings: CompassPlusParams) -> Callable[[Problem, np.random.Generator], Choice]:
@@ -52,22 +56,33 @@ def compass_plus(settings: CompassPlusParams) -> Callable[[Problem, np.random.Ge
         rows: list[int] = []
         reasons: list[str] = []
         repeated = carried = 0
-        for number, n in enumerate(quota):
-            if not n:
+        for number, n, again in _turns(quota, settings):
+            budget = n + carried
+            if not budget:
                 continue
-            left = allowances.left(number, int(n) + carried, rng)
-            part = _Cluster(number, problem.members(number), int(n) + carried, left)
-            taken, again = _take(problem, part, settings, rng)
+            left = allowances.left(number, budget, rng, again=again)
+            members = problem.members(number)
+            used = np.flatnonzero(np.isin(members, rows)).tolist() if again else []
+            taken, repeats = _take(problem, _Cluster(number, members, budget, left, used), settings, rng)
             allowances.settle(number, [row for row, _ in taken])
             share = f"cluster {number}: {asked[number]:.1%} of what is asked"
             reasons += [f"{share}, {why}" for _, why in taken]
             rows += [row for row, _ in taken]
-            repeated += again
-            carried = part.quota - int(problem.pool.costs[[row for row, _ in taken]].sum())
+            repeated += repeats
+            carried = budget - int(problem.pool.costs[[row for row, _ in taken]].sum())
         wanted = _cluster_quotas(problem, settings, asked, plenty(problem))
         return Choice(np.array(rows, np.int64), reasons, quota, _notes(problem, settings, wanted, repeated), wanted)
 
     return choose
+
+
+def _turns(quota: Counts, settings: CompassPlusParams) -> list[tuple[int, int, bool]]:
+    """Return (cluster, quota, whether for a second time) in the order of drawing.
+
+    Under a cap the last clusters may be without a language that has room, while earlier ones still hold such rows.
+    """
+    first = [(number, int(n), False) for number, n in enumerate(quota) if n]
+    return first + [(number, 0, True) for number, *_ in first if settings.language_cap < 1]
 
 
 def _asked(problem: Problem, settings: CompassPlusParams) -> Shares:
@@ -106,18 +121,22 @@ class _Allowances:
             raise DataFault(problem.language, "has no distances to the pool's languages.")
         distance = np.array([problem.distances.values[name] for name in pool.names])
         affinity = np.exp(-settings.affinity * (distance - distance.min()))
-        self._cells, self._row = _cells(problem), float(pool.costs[problem.eligible].mean())
-        self._shares = language_shares(quota, affinity, self._cells, self._most)
+        cells, self._row = _cells(problem), float(pool.costs[problem.eligible].mean())
+        self._shares = language_shares(quota, affinity, cells, self._most)
+        self._cells = np.where(self._shares > 0, cells, 0.0)
 
-    def left(self, cluster: int, budget: int, rng: np.random.Generator) -> Shares | None:
-        """Return what a cluster may draw of each language, float64 (L,); None where languages do not matter."""
-        room = np.maximum(self._most + _ROUNDING - self._spent, 0.0)
+    def left(self, cluster: int, budget: int, rng: np.random.Generator, *, again: bool) -> Shares | None:
+        """Return what a cluster may draw of each language, float64 (L,); None where languages do not matter.
+
+        Where it draws ``again``, languages without room under the cap take no part from those that have some.
+        """
+        room = np.floor(np.maximum(self._most + _ROUNDING - self._spent, 0.0))
         if self._shares is None:
-            return np.floor(room) if self._capped else None
+            return room if self._capped else None
         due = (self._shares[cluster] + self._owed) / self._row
-        there = np.where(self._shares[cluster] > 0, self._cells[cluster], 0) / self._row
+        there = (np.minimum(self._cells[cluster], room) if again else self._cells[cluster]) / self._row
         rows = language_rows(due, there, int(np.ceil(budget / self._row)), rng)
-        return np.minimum(rows * self._row, np.floor(room))
+        return np.minimum(rows * self._row, room)
 
     def settle(self, cluster: int, rows: Sequence[int]) -> None:
         """Count what a cluster drew."""
@@ -126,6 +145,8 @@ class _Allowances:
         self._spent += drawn
         if self._shares is not None:
             self._owed += self._shares[cluster] - drawn
+            self._shares[cluster] = 0.0  # is owed from now on
+            self._cells[cluster] -= drawn
 
 
 def _cells(problem: Problem) -> Counts:
@@ -144,10 +165,12 @@ def _take(
     fresh = None
     if settings.duplicates is not None:
         fresh = distinct(problem.pool.vectors[part.rows], settings.duplicates)
-    taken = draw(part.quota, _admission(problem, part, fresh), ())
+        for row in part.used:
+            fresh(row)
+    taken = draw(part.quota, _admission(problem, part, fresh), part.used)
     first, rest = len(taken), part.quota - int(costs[[row for row, _ in taken]].sum())
     if fresh is not None and rest > 0:
-        taken += draw(rest, _admission(problem, part, None), [row for row, _ in taken])
+        taken += draw(rest, _admission(problem, part, None), [*part.used, *(row for row, _ in taken)])
     return [(int(part.rows[row]), why) for row, why in taken], len(taken) - first
 
 

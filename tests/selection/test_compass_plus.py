@@ -100,6 +100,38 @@ def test_no_language_takes_more_than_its_cap() -> None:
     assert np.bincount(there.languages[capped.rows]).tolist() == [6, 4]
 
 
+@pytest.mark.parametrize("affinity", [0.0, 1.0])
+@pytest.mark.parametrize("rows", ["random", "round_robin", "herding"])
+@pytest.mark.parametrize("duplicates", [None, 0.9])
+def test_what_the_cap_keeps_from_the_last_cluster_an_earlier_one_gives(
+    affinity: float, rows: str, duplicates: float | None
+) -> None:
+    there = pool([0] * 20 + [1] * 10, ["et"] * 10 + ["id"] * 10 + ["et"] * 10)
+    small = problem([0, 1], [2], there, budget=10, distances={"et": 0.5, "id": 0.5})
+    choice = chosen(small, language_cap=0.5, affinity=affinity, rows=rows, duplicates=duplicates)
+    assert np.bincount(there.languages[choice.rows]).tolist() == [5, 5]
+    assert len(set(choice.rows.tolist())) == 10
+    assert [reason.split(":")[0][-1] for reason in choice.reasons] == there.clusters[choice.rows].astype(str).tolist()
+
+
+def test_what_repeats_a_row_drawn_before_is_taken_last_again() -> None:
+    """Cluster 0 lacks three rows of id the second time: those that are not as one drawn before come first."""
+    there = pool([0] * 20 + [1] * 10, ["et"] * 10 + ["id"] * 10 + ["et"] * 10)
+    vectors = there.vectors.copy()
+    vectors[:15] = vectors[0]
+    small = replace(problem([0, 1], [2], there, budget=10), pool=replace(there, vectors=vectors))
+    taken = chosen(small, language_cap=0.5, duplicates=0.999).rows
+    assert set(range(15, 20)) <= set(taken.tolist())
+
+
+def test_a_cap_that_holds_nothing_back_changes_nothing() -> None:
+    for seed in range(5):
+        for affinity in (0.0, 1.0):
+            parts = {name: value for name, value in ALL.items() if name != "language_cap"} | {"affinity": affinity}
+            one, other = (chosen(random_problem(seed), **parts, language_cap=cap) for cap in (0.999, 1.0))
+            assert one.rows.tolist() == other.rows.tolist()
+
+
 def test_a_cap_is_not_one_less_by_rounding() -> None:
     there = pool([0] * 200, ["et"] * 150 + ["id"] * 50)
     rows = chosen(problem([0], [2], there, budget=100), language_cap=0.58).rows
