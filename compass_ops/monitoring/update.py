@@ -28,6 +28,7 @@ from compass_ops.selection.cluster import assign
 from compass_ops.selection.problem import Held, Pool, Problem
 from compass_ops.selection.subset import Costs, row_costs, with_distances
 from compass_ops.selection.vectors import read_means, read_pool_vectors, read_vectors
+from compass_ops.selection_sections import UNBOUND
 from compass_ops.storage import file_digest, read_array, read_table, write_json, write_table
 from compass_ops.training.adapt import (
     SUBSET,
@@ -149,13 +150,14 @@ class Updater:
         asked = Rows(window, reference.clusters)
         feedback = self._feedback(drifted.language, asked, costs, rng)
         table, pool = self._pool(drifted.language, reference, costs)
+        budget, short = self._budget(feedback, int(pool.costs.sum()))
         problem = Problem(
             language=drifted.language,
             target=items_of(asked, reference.vectors, costs(window)),
             own=_held(held, costs),
             pool=pool,
             clusters=len(reference.centroids),
-            budget=min(self.params.update.budget - feedback.cost, int(pool.costs.sum())),
+            budget=budget,
         )
         problem = with_distances(problem, settings)
         chosen, plan = choose(settings, problem, table, rng)
@@ -163,9 +165,20 @@ class Updater:
             nothing = "the pool has no row in the clusters that the window asks more of."
             raise DataFault(drifted.language, " ".join([nothing, *plan.notes]))
         record = plan_record(settings, problem, plan)
-        record["notes"] = [*feedback.notes, *record["notes"]]
+        record["notes"] = [*feedback.notes, *short, *record["notes"]]
         write_json(folder / "plan.json", record)
         return pa.concat_tables([feedback.subset.select(chosen.column_names), chosen])
+
+    def _budget(self, feedback: Feedback, there: int) -> tuple[int, list[str]]:
+        """Return what is asked of the pool, which holds ``there``, and a note where that is less than the rest."""
+        whole, sample = self.params.update.budget, self.params.sample
+        rest = whole - feedback.cost
+        if rest <= there or sample.strategy in UNBOUND:
+            return min(rest, there), []
+        return there, [
+            f"The pool is to give {rest} of the update's budget of {whole} {sample.unit}, but holds {there}: no more "
+            "is asked of it."
+        ]
 
     def _feedback(self, language: str, asked: Rows, costs: Costs, rng: np.random.Generator) -> Feedback:
         """Return the window's labelled rows as far as ingest would let them be trained on and the budget reaches."""

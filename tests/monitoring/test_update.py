@@ -222,6 +222,15 @@ def test_feedback_beyond_the_budget_is_drawn_at_random_and_leaves_the_pool_nothi
     assert notes[0].startswith("10 of 30 labelled rows, drawn at random, take 10 of the update's budget of 10 rows")
 
 
+def test_a_pool_that_holds_less_than_it_is_to_give_is_noted_with_both_numbers(world: World, tmp_path: Path) -> None:
+    world.store("auxiliary", "id", records("auxiliary", "id", "coin", 5))
+    world.updater.make(world.logged(coins(2)), tmp_path / "made")
+    rows, notes = told(tmp_path / "made")
+    assert len(rows) == 7
+    short = "The pool is to give 8 of the update's budget of 10 rows, but holds 5: no more is asked of it."
+    assert notes.count(short) == 1
+
+
 @pytest.mark.parametrize("labelled", [2, 30])
 def test_a_budget_in_tokens_holds_feedback_too(world: World, tmp_path: Path, labelled: int) -> None:
     params, budget = world.updater.params, 150
