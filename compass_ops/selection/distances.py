@@ -14,6 +14,8 @@ from compass_ops.selection_sections import SampleParams
 FloatArray = NDArray[np.float64]
 TRANSFER_FEATURES = len(langrank.FEATURES) + len(uriel.FEATURES)  # of a pair, as LangRank knows it
 
+_BY_TEXTS = "distances are those of the texts' character n-grams."
+
 
 def distances_needed(settings: SampleParams) -> str | None:
     """Return which distances a strategy needs: ``uriel``, ``ngrams``, ``langrank`` or None."""
@@ -65,19 +67,20 @@ def by_uriel(language: str, asked: Sequence[str], pool: Pool) -> LanguageDistanc
 
     Where one is not recorded the mean of the pool's other languages stands in: left out, it would draw a language
     nearer the less is known of it, since unrelated languages have a genetic distance of 1. A language that URIEL+ does
-    not know counts as the mean of the others. If it does not know the target language, the texts' character n-grams
-    decide. Notes name all three.
+    not know counts as the mean of the others. If it does not know the target language, or no other one of the pool, the
+    texts' character n-grams decide. Notes name all of this.
     """
     if not uriel.known([language])[0]:
-        note = f"URIEL+ does not know {language}: distances are those of the texts' character n-grams."
-        return by_ngrams(asked, pool, (note,))
+        return by_ngrams(asked, pool, (f"URIEL+ does not know {language}: {_BY_TEXTS}",))
     names = [name for name, there in zip(pool.names, uriel.known(pool.names), strict=True) if there]
     unknown = sorted(set(pool.names) - set(names))
     table = uriel.distances([language, *names])[0, 1:]
     recorded, others = np.isfinite(table), np.array([name != language for name in names], bool)
+    if not recorded[others].any():
+        note = f"URIEL+ has no distance of {language} from another language of the pool: {_BY_TEXTS}"
+        return by_ngrams(asked, pool, (note,))
     means = _imputed(table, others).mean(axis=1)
-    values = dict(zip(names, means.tolist(), strict=True))
-    values |= dict.fromkeys(unknown, float(means[others].mean()) if others.any() else 1.0)
+    values = dict(zip(names, means.tolist(), strict=True)) | dict.fromkeys(unknown, float(means[others].mean()))
     half = table.shape[1] / 2
     vague = sorted(name for name, own in zip(names, recorded, strict=True) if name != language and own.sum() < half)
     notes = []
@@ -93,11 +96,8 @@ def by_uriel(language: str, asked: Sequence[str], pool: Pool) -> LanguageDistanc
 
 def _imputed(table: FloatArray, others: NDArray[np.bool_]) -> FloatArray:
     """Fill the gaps of distances (L, f) with each feature's mean over ``others``; features nobody has are dropped."""
-    recorded = np.isfinite(table)
-    kept = recorded[others].any(axis=0) if others.any() else recorded.any(axis=0)
-    table, recorded = table[:, kept], recorded[:, kept]
-    stands_in = np.nanmean(table[others], axis=0) if others.any() else np.ones(table.shape[1])
-    return np.where(recorded, table, stands_in)
+    table = table[:, np.isfinite(table[others]).any(axis=0)]
+    return np.where(np.isfinite(table), table, np.nanmean(table[others], axis=0))
 
 
 def transfer_features(language: str, own: Sequence[str], pool: Pool) -> FloatArray:

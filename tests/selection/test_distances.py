@@ -66,6 +66,19 @@ def test_for_an_unknown_target_the_texts_decide() -> None:
     assert found.notes == ("URIEL+ does not know qaa: distances are those of the texts' character n-grams.",)
 
 
+@pytest.mark.parametrize("names", [("qaa", "qab"), ("ca", "qaa"), ("ca",)])
+def test_for_a_pool_of_unknown_languages_the_texts_decide(names: tuple[str, ...]) -> None:
+    """The target's own rows, which the pool holds for other targets, tell nothing of the others."""
+    there = texts_in(*names)
+    found = by_uriel("ca", ["text 0 of 0"], there)
+    assert found.values == by_ngrams(["text 0 of 0"], there).values
+    assert found.source == "character n-grams"
+    assert found.notes == (
+        "URIEL+ has no distance of ca from another language of the pool: distances are those of the texts' character "
+        "n-grams.",
+    )
+
+
 def test_langrank_orders_languages_and_needs_its_matrix() -> None:
     there = texts_in("es", "fi", "zh")
     with pytest.raises(ModelError, match=r"Name one in sample\.transfer_matrix"):
