@@ -105,5 +105,9 @@ def _centre(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _nearest(texts: Sequence[str], rows: RowNumbers, cosines: NDArray[np.float32]) -> list[str]:
     """Return the texts of the few rows nearest to a centre by their cosines (n,), the nearest first, each text once."""
-    order = rows[np.argsort(-cosines, kind="stable")]
-    return list(dict.fromkeys(texts[row] for row in order[: 20 * _EXAMPLES]))[:_EXAMPLES]
+    found: dict[str, None] = {}
+    for row in rows[np.argsort(-cosines, kind="stable")]:
+        found[texts[row]] = None
+        if len(found) == _EXAMPLES:
+            break
+    return list(found)

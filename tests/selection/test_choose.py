@@ -77,6 +77,19 @@ def test_examples_are_the_prompts_nearest_to_the_centre_of_their_cluster() -> No
     assert sorted(second["pool_examples"]) == ["id 2?", "tr 1?", "tr 2?"]
 
 
+def test_a_prompt_that_is_asked_often_is_one_example_beside_others() -> None:
+    clusters, vectors = [0] * 64, np.tile(np.eye(1, 6, dtype=np.float32), (64, 1))
+    vectors[:4] = items([0] * 4).vectors
+    target = items_of(rows("sw", clusters), vectors, np.ones(64, np.int64))
+    often = replace(problem(5), target=replace(target, texts=[*target.texts[:4], *["often?"] * 60]))
+    there = replace(often.pool, vectors=np.tile(np.eye(1, 6, dtype=np.float32), (6, 1)))
+    often = replace(often, pool=there)
+    _, plan = choose(settings("random"), often, POOL.table, np.random.default_rng(0))
+    examples = plan_record(settings("random"), often, plan)["clusters"][0]["examples"]
+    assert examples[0] == "often?"
+    assert len(set(examples)) == 3
+
+
 def test_the_plan_copies_a_clusters_vectors_once() -> None:
     clusters, wide = [0] * 2000, np.random.default_rng(0).random((2000, 128), np.float32)
     there, target = pool_of(rows("id", clusters), wide, np.ones(2000, np.int64)), items([0, 1], dimension=128)
