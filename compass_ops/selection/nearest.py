@@ -103,7 +103,8 @@ def nearest(problem: Problem, rng: np.random.Generator) -> Choice:
 
     RDS+ takes its vectors from the model that is tuned; here they are the embedder's.
     """
-    rows = np.flatnonzero(problem.eligible)
+    # Rows dearer than the whole budget would only take the places of candidates that can be drawn.
+    rows = np.flatnonzero(problem.eligible & (problem.pool.costs <= problem.budget))
     costs = problem.pool.costs[rows]
     # Others take at most as many rows as the cheapest that fit, so that an item needs no more candidates.
     most = int(np.searchsorted(np.cumsum(np.sort(costs)), problem.budget, side="right")) + 1

@@ -4,7 +4,7 @@ import numpy as np
 
 from compass_ops.selection.nearest import distinct, nearest, ranked_candidates, round_robin
 from tests.selection.oracles import nearest_in_turn
-from tests.selection.problems import costly, random_problem
+from tests.selection.problems import costly, pool, problem, random_problem
 
 
 def test_round_robin_is_the_naive_loop() -> None:
@@ -64,6 +64,18 @@ def test_the_strategy_never_takes_the_target_language_or_more_than_the_budget() 
         dear = costly(problem, np.random.default_rng(seed).integers(1, 4, 60).tolist())
         spent = dear.pool.costs[nearest(dear, np.random.default_rng(0)).rows].sum()
         assert 0 <= dear.budget - spent < dear.pool.costs[dear.eligible].min()
+
+
+def test_rows_dearer_than_the_whole_budget_keep_no_other_from_being_drawn() -> None:
+    """The prompt has as many candidates as rows fit, and one: here three, and the nearest twenty are too dear."""
+    there = pool([0] * 40, ["id"] * 40)
+    asked = problem([0], [1], there, budget=2)
+    near = np.argsort(-(asked.target.vectors[0] @ there.vectors.T))[:20]
+    costs = np.where(np.isin(np.arange(40), near), 3, 1)
+    choice = nearest(costly(asked, costs.tolist()), np.random.default_rng(0))
+    assert len(choice.rows) == 2
+    assert not set(choice.rows.tolist()) & set(near.tolist())
+    assert not nearest(costly(asked, [3] * 40), np.random.default_rng(0)).rows.size
 
 
 def test_reasons_name_the_prompt_and_the_cosine() -> None:
