@@ -20,11 +20,12 @@ from compass_ops.selection.choose import choose, plan_record, with_reasons
 from compass_ops.selection.problem import Items
 from compass_ops.selection.subset import SelectionFiles
 from compass_ops.selection.vectors import read_vectors
-from compass_ops.storage import value_digest, write_json, write_table
+from compass_ops.storage import file_digest, value_digest, write_json, write_table
 from pipelines._stage import MEMO, path_option, stage
 
 FORMAT = 1
-_CODE = Path(__file__).parents[2] / "compass_ops" / "selection"
+_HERE = Path(__file__)
+CODE = (_HERE.parents[2] / "compass_ops" / "selection", _HERE, _HERE.with_name("measures.py"))
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class Chooser:
         return self.files[self.comparison.variants[name].clustering]
 
     def digests(self, languages: list[str]) -> dict[str, str]:
-        """Digest what each cell's choice depends on, the code of selection too."""
-        code, held = code_digest(_CODE), self.comparison.held_out
+        """Digest what each cell's choice and its measures depend on, the code too."""
+        code = [code_digest(place) if place.is_dir() else file_digest(place) for place in CODE]
+        held = self.comparison.held_out
         found = {
             f"{name}/{tag}": self.files_of(name).digest(tag, self.comparison.sample(name, self.matrix))
             for name in self.comparison.variants
@@ -77,11 +79,12 @@ class Chooser:
         """Write ``subset.parquet``, ``plan.json`` and ``measures.json`` of a cell."""
         name, language, seed = cell.split("/")
         settings, files = self.comparison.sample(name, self.matrix), self.files_of(name)
-        whole = files.problem(language, settings)
+        table, _ = files.pool  # read once for all cells: its time is no choice's
+        start = time.perf_counter()
+        whole = files.problem(language, settings)  # distances between languages are a part of a choice
         unseen = held_out(whole.target.texts, self.comparison.held_out)
         problem = replace(whole, target=_taken(whole.target, ~unseen))
-        start = time.perf_counter()
-        chosen, plan = choose(settings, problem, files.pool[0], generator(int(seed), "comparison", language))
+        chosen, plan = choose(settings, problem, table, generator(int(seed), "comparison", language))
         seconds = time.perf_counter() - start
         own = files.rows("own", language)
         subset = pa.concat_tables([with_reasons(own, ["own data"] * len(own.clusters)), chosen])

@@ -1,14 +1,33 @@
 """The benchmarks' pipelines are ones that DVC takes: each stage's parameters are there."""
 
+import os
+import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
+from typing import Any
 
+import grimp
 import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
 PIPELINES = sorted(path.relative_to(ROOT) for path in ROOT.glob("benchmarks/*/dvc.yaml"))
+SELECTION = Path("benchmarks/selection/dvc.yaml")
+STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / SELECTION).read_text("utf-8"))["stages"]
+# How errors are told, files and params read, cells remembered: nothing of what a stage leaves.
+PLUMBING = (
+    "benchmarks.options", "benchmarks.reporting", "compass_ops.errors", "compass_ops.fanout",
+    "compass_ops.model_files", "compass_ops.params", "compass_ops.sections", "compass_ops.source_sections",
+    "compass_ops.storage", "compass_ops.tend_sections", "pipelines._stage",
+)  # fmt: skip
+# Modules that a stage imports through others and does not run, with the reason.
+WITHOUT_EFFECT = {
+    "cluster": {"compass_ops.selection.ngrams"},  # problem.py's texts; it takes `spread` from there
+    # training/adapt.py's anchors and training/base.py's embedder; it takes what a base is from there
+    "run": {f"compass_ops.selection.{name}" for name in ("centring", "embed", "vectors")},
+}
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda path: path.parent.name)
@@ -38,3 +57,25 @@ def test_dvc_reads_the_pipeline(pipeline: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "@" in done.stdout
+
+
+@cache
+def imports() -> grimp.ImportGraph:
+    """Return who imports whom, without the plumbing and what that imports alone."""
+    graph = grimp.build_graph("compass_ops", "pipelines", "benchmarks", cache_dir=None)
+    for module in PLUMBING:
+        graph.remove_module(module)
+    return graph
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_of_the_selection_depends_on_the_code_that_it_imports(stage: str) -> None:
+    """DVC does not follow imports: without the dependency it would keep what other code made."""
+    done = STAGES[stage]["do"]
+    [script] = re.findall(r"python -m (\S+)", done["cmd"])
+    modules = {script, *imports().find_upstream_modules(script)} - WITHOUT_EFFECT.get(stage, set())
+    needed = {Path(*module.split(".")).with_suffix(".py") for module in modules}
+    folder = SELECTION.parent / "worldfacts"
+    declared = {Path(os.path.normpath(folder / path)) for path in done["deps"] if path.startswith("..")}
+    assert {path for path in needed if not any(path.is_relative_to(own) for own in declared)} == set(), "missing"
+    assert {own for own in declared if not any(path.is_relative_to(own) for path in needed)} == set(), "superfluous"
