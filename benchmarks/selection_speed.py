@@ -148,7 +148,7 @@ def _ours(folder: Path, clusters: int, budget: int) -> tuple[NDArray[np.float32]
     choose = compass_plus(parts)
     chosen = []
     for code, (asked, own) in enumerate(zip(np.load(folder / "asked.npy"), np.load(folder / "own.npy"), strict=True)):
-        target = Items(assign(asked, centroids), [], costs[: len(asked)], asked)
+        target = Items(assign(asked, centroids), [], asked)
         held = Held(assign(own, centroids), [], costs[: len(own)])
         mine = [texts[row] for row in np.flatnonzero(languages == code)[:ASKED]]
         distances = language_distances(parts.distance, names[code], mine, pool)

@@ -116,7 +116,7 @@ def main(out: Path, processes: int, **inputs: Path) -> None:
 
 def _taken(items: Items, mask: NDArray[np.bool_]) -> Items:
     texts = [text for text, kept in zip(items.texts, mask, strict=True) if kept]
-    return Items(items.clusters[mask], texts, items.costs[mask], items.vectors[mask])
+    return Items(items.clusters[mask], texts, items.vectors[mask])
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ class Updater:
         budget, short = self._budget(feedback, int(pool.costs.sum()))
         problem = Problem(
             language=drifted.language,
-            target=items_of(asked, reference.vectors, costs(window)),
+            target=items_of(asked, reference.vectors),
             own=_held(held, costs),
             pool=pool,
             clusters=len(reference.centroids),

@@ -23,17 +23,17 @@ class Rows:
     clusters: NDArray[np.int32]
 
 
-def items_of(rows: Rows, vectors: NDArray[np.float32], costs: NDArray[np.int64]) -> Items:
-    """Return records as a strategy sees them: vectors float32 (n, d), costs int64 (n,)."""
-    return Items(rows.clusters, rows.table.column("prompt").to_pylist(), costs, vectors)
+def items_of(rows: Rows, vectors: NDArray[np.float32]) -> Items:
+    """Return what is asked as a strategy sees it: vectors float32 (n, d)."""
+    return Items(rows.clusters, rows.table.column("prompt").to_pylist(), vectors)
 
 
 def pool_of(rows: Rows, vectors: NDArray[np.float32], costs: NDArray[np.int64]) -> Pool:
-    """Return the records of all languages as a strategy sees them; arguments as for ``items_of``."""
+    """Return the records of all languages as a strategy sees them: vectors float32 (n, d), costs int64 (n,)."""
     tags = rows.table.column("language").combine_chunks().dictionary_encode()
     codes = tags.indices.to_numpy().astype(np.int32)
-    items = items_of(rows, vectors, costs)
-    return Pool(items.clusters, items.texts, costs, vectors, codes, tuple(tags.dictionary.to_pylist()))
+    texts = rows.table.column("prompt").to_pylist()
+    return Pool(rows.clusters, texts, costs, vectors, codes, tuple(tags.dictionary.to_pylist()))
 
 
 def choose(settings: SampleParams, problem: Problem, pool: pa.Table, rng: np.random.Generator) -> tuple[pa.Table, Plan]:

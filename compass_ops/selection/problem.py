@@ -15,28 +15,38 @@ _PROFILED = 5_000  # texts of a language that its n-grams are counted in, at mos
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a language has already.
+class Clustered:
+    """Texts and their clusters.
 
     Attributes
     ----------
     clusters : int32 (n,), in [0, K)
     texts : sequence of str (n,)
-    costs : int64 (n,), >= 1
-        What each row takes of the budget: 1 where the budget is in rows, its tokens where it is in tokens.
     """
 
     clusters: NDArray[np.int32]
     texts: Sequence[str]
-    costs: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.clusters)
 
 
 @dataclass(frozen=True)
-class Items(Held):
-    """Texts with their places in the space of meaning.
+class Held(Clustered):
+    """What a language has already.
+
+    Attributes
+    ----------
+    costs : int64 (n,), >= 1
+        What each row takes of the budget: 1 where the budget is in rows, its tokens where it is in tokens.
+    """
+
+    costs: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Items(Clustered):
+    """What is asked, with its places in the space of meaning.
 
     Attributes
     ----------
@@ -47,17 +57,19 @@ class Items(Held):
 
 
 @dataclass(frozen=True)
-class Pool(Items):
+class Pool(Held):
     """The auxiliary rows of all languages, shared by all targets.
 
     Attributes
     ----------
+    vectors : float32 (n, d), unit rows
     languages : int32 (n,)
         Each row's language as a place in ``names``.
     names : tuple of str
         The pool's languages.
     """
 
+    vectors: NDArray[np.float32]
     languages: NDArray[np.int32]
     names: tuple[str, ...]
 

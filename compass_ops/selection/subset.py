@@ -90,7 +90,7 @@ class SelectionFiles:
         vectors = read_vectors(self.vectors, "target", language, self.means)
         held = Held(own.clusters, own.table.column("prompt").to_pylist(), self.costs(own.table))
         count = len(read_array(self.clusters / "centroids.npy", mapped=True))
-        asked = items_of(target, vectors, self.costs(target.table))
+        asked = items_of(target, vectors)
         problem = Problem(language, asked, held, self.pool[1], count, settings.budget_of(language))
         return with_distances(problem, settings)
 

@@ -39,15 +39,14 @@ def items(clusters: Sequence[int], seed: int = 0, dimension: int = 6) -> Items:
     vectors = np.eye(dimension)[list(clusters)] + 0.3 * rng.standard_normal((len(clusters), dimension))
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     texts = [f"text {n} of {cluster}" for n, cluster in enumerate(clusters)]
-    costs = np.ones(len(clusters), np.int64)
-    return Items(np.array(clusters, np.int32), texts, costs, vectors.astype(np.float32))
+    return Items(np.array(clusters, np.int32), texts, vectors.astype(np.float32))
 
 
 def pool(clusters: Sequence[int], languages: Sequence[str], seed: int = 1) -> Pool:
     made = items(clusters, seed)
     names = tuple(sorted(set(languages)))
     codes = np.array([names.index(name) for name in languages], np.int32)
-    return Pool(made.clusters, made.texts, made.costs, made.vectors, codes, names)
+    return Pool(made.clusters, made.texts, np.ones(len(made), np.int64), made.vectors, codes, names)
 
 
 def problem(
@@ -62,7 +61,7 @@ def problem(
     return Problem(
         language="sw",
         target=items(target),
-        own=Held(held.clusters, held.texts, held.costs),
+        own=Held(held.clusters, held.texts, np.ones(len(held), np.int64)),
         pool=there,
         clusters=clusters,
         budget=budget,

@@ -33,7 +33,7 @@ POOL = joined(rows("id", [0, 0, 1]), rows("tr", [0, 1, 1]))
 
 
 def problem(budget: int) -> Problem:
-    target = items_of(TARGET, items([0, 0, 0, 1]).vectors, np.ones(4, np.int64))
+    target = items_of(TARGET, items([0, 0, 0, 1]).vectors)
     there = pool_of(POOL, items(POOL.clusters.tolist(), seed=1).vectors, np.ones(6, np.int64))
     held = Held(np.array([1], np.int32), ["sw own?"], np.ones(1, np.int64))
     return Problem("sw", target, held, there, 2, budget)
@@ -80,7 +80,7 @@ def test_examples_are_the_prompts_nearest_to_the_centre_of_their_cluster() -> No
 def test_a_prompt_that_is_asked_often_is_one_example_beside_others() -> None:
     clusters, vectors = [0] * 64, np.tile(np.eye(1, 6, dtype=np.float32), (64, 1))
     vectors[:4] = items([0] * 4).vectors
-    target = items_of(rows("sw", clusters), vectors, np.ones(64, np.int64))
+    target = items_of(rows("sw", clusters), vectors)
     often = replace(problem(5), target=replace(target, texts=[*target.texts[:4], *["often?"] * 60]))
     there = replace(often.pool, vectors=np.tile(np.eye(1, 6, dtype=np.float32), (6, 1)))
     often = replace(often, pool=there)

@@ -164,6 +164,6 @@ def test_vectors_that_are_not_finite_are_refused_by_name() -> None:
 
 def test_nothing_asked_is_refused() -> None:
     small = random_problem(0)
-    empty = Items(np.zeros(0, np.int32), [], np.zeros(0, np.int64), np.zeros((0, 6), np.float32))
+    empty = Items(np.zeros(0, np.int32), [], np.zeros((0, 6), np.float32))
     with pytest.raises(DataFault, match="sw: has no target prompts"):
         sample(settings(), replace(small, target=empty), rng())

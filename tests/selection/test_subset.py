@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from compass_ops.corpus.records import to_table
 from compass_ops.errors import DataFault, ModelError
-from compass_ops.selection.subset import SelectionFiles, write_subset
+from compass_ops.selection.subset import SelectionFiles, row_costs, write_subset
 from compass_ops.selection.vectors import vectors_file, write_means
 from compass_ops.storage import read_json, read_table, write_array, write_json, write_table
 from tests.selection.problems import items, plus, settings
@@ -73,6 +75,18 @@ def test_a_budget_in_tokens_counts_tokens(files: SelectionFiles, tmp_path: Path)
     counted = SelectionFiles(files.records, files.vectors, files.clusters, lambda table: np.full(table.num_rows, 3))
     plan = made(counted, tmp_path / "made", budget=10, unit="tokens")
     assert (plan["chosen"], plan["rows"], plan["unfilled"], plan["notes"]) == (9, 3, 1, [])
+
+
+def test_what_is_asked_is_not_priced(files: SelectionFiles) -> None:
+    """Only what is held or drawn takes of a budget; tokens of every target prompt would be counted for nothing."""
+    priced: set[str] = set()
+
+    def costs(table: pa.Table) -> NDArray[np.int64]:
+        priced.update(table.column("role").to_pylist())
+        return row_costs(table)
+
+    SelectionFiles(files.records, files.vectors, files.clusters, costs).problem("sw", settings())
+    assert priced == {"own", "auxiliary"}
 
 
 def test_adding_a_target_language_changes_no_other_languages_rows(files: SelectionFiles, tmp_path: Path) -> None:
