@@ -47,6 +47,10 @@ class ModelError(CompassError):
     """A model that is missing, damaged or not the one expected."""
 
 
+class NoVectorError(ModelError):
+    """The embedder has no vector, or none that is finite, for some texts."""
+
+
 class StorageError(CompassError):
     """A file that cannot be read or written."""
 

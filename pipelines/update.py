@@ -16,7 +16,7 @@ from pipelines._stage import MEMO, path_option, stage
 if TYPE_CHECKING:
     from compass_ops.monitoring.update import Updater
 
-FORMAT = 8
+FORMAT = 9
 
 
 @stage

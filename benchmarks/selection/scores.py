@@ -1,7 +1,7 @@
 """Accuracy and margin on what is asked: test items weighted by the topics of the target prompts.
 
-Topics, which no strategy is given, weight all strategies alike; clusters would weight each by its own clustering. On the
-real sets the embedder was trained on pairs of one topic, see the README.
+Topics, which no strategy is given, weight all strategies alike; clusters would weight each by its own clustering.
+On the real sets the embedder was trained on pairs of one topic, see the README.
 """
 
 from dataclasses import dataclass

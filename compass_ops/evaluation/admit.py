@@ -1,10 +1,11 @@
 """Stage admit: whether a new adapter takes Production's place, or the bare base's where there is none."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from compass_ops.errors import DataFault
@@ -15,6 +16,12 @@ from compass_ops.evaluation.items import paired_items, rows_of
 from compass_ops.evaluation.scorer import Scorer, Version, read_version
 from compass_ops.fanout import RECEIPT
 from compass_ops.storage import fresh_folder, read_array, read_json, read_table, write_json
+from compass_ops.training.adapt import history_counts
+
+_OTHER_CLUSTERS = (
+    "Production version {version} was made in other clusters than the candidate: what it was made for and trained on "
+    "was not tested by itself, only what is asked of the candidate, and all items alike."
+)
 
 
 @dataclass(frozen=True)
@@ -64,9 +71,11 @@ def _admit(
 def _compared(
     inputs: AdmitInputs, candidate: Version, opponent: Opponent, scoring: tuple[str, Scorer], limits: GateLimits
 ) -> Judgement:
+    """Compare on what the candidate was made for; beside Production, on what that was made for and trained on too."""
     language, scorer = scoring
     items = read_table(inputs.evaluations / language / "items.parquet")
-    reference = rows_of(items, "base", "gate")
+    reference, asked = rows_of(items, "base", "gate"), candidate.asked_counts()
+    old, learned, remarks = asked, None, list[str]()
     if opponent.kind == "production":
         production = read_version(inputs.snapshot / "production" / language)
         if production.base_digest != candidate.base_digest:
@@ -79,8 +88,19 @@ def _compared(
                 ),
             )
         reference = rows_of(_production_items(inputs, language, scorer, production), "production", "gate")
-    counts = candidate.asked_counts()
-    return judge(paired_items(reference, rows_of(items, "adapter", "gate")), counts, counts, limits, opponent.kind)
+        if _same_clusters(production, candidate):
+            old, learned = production.asked_counts(), history_counts(production.folder, len(asked))
+        else:
+            remarks.append(_OTHER_CLUSTERS.format(version=opponent.version))
+    pairs = paired_items(reference, rows_of(items, "adapter", "gate"))
+    judgement = judge(pairs, old, asked, limits, opponent.kind, learned)
+    return replace(judgement, reasons=(*judgement.reasons, *remarks))
+
+
+def _same_clusters(one: Version, other: Version) -> bool:
+    """Tell whether two versions count in the same clusters."""
+    first, second = (read_array(version.folder / "reference" / "centroids.npy") for version in (one, other))
+    return np.array_equal(first, second)
 
 
 def _production_items(inputs: AdmitInputs, language: str, scorer: Scorer, production: Version) -> pa.Table:

@@ -55,12 +55,12 @@ def respond(verdict: str, harm: Harm | str, settings: HarmSettings, windows_sinc
     if verdict != "drift":
         if not shown:
             return Response(NONE, told, measured)
-        return Response(
-            PAGE,
-            f"{told} What is asked has not shifted, so training on it would not help: a person should look at the "
-            "answers that users corrected.",
-            measured,
+        why = (
+            "The shift is not confirmed yet"
+            if verdict == "unconfirmed"
+            else "What is asked has not shifted enough for training on it to help"
         )
+        return Response(PAGE, f"{told} {why}: a person should look at the answers that users corrected.", measured)
     if windows_since is not None and windows_since <= settings.cool_down:
         return Response(
             WAIT,

@@ -234,8 +234,8 @@ def _adjusted(measured: list[Measured], settings: DriftSettings) -> FloatArray:
     if settings.permutations < needed:
         raise ParamsError(
             f"params.yaml: drift.permutations must be >= {needed} for drift.correction {settings.correction} over "
-            f"{len(measured)} languages at alpha {settings.alpha}: with {settings.permutations} no p-value can reach "
-            "its threshold. Raise it, or choose max-t."
+            f"{len(measured)} languages at alpha {settings.alpha}: with {settings.permutations} a language that "
+            "shifts alone cannot reach its threshold. Raise it, or choose max-t."
         )
     within = np.array([step_down_max_t(one.scores) for one in measured])
     over = (holm if settings.correction == "holm" else benjamini_hochberg)(within.min(axis=1))

@@ -50,7 +50,7 @@ def fleet_rows(inputs: Mapping[str, Path], out: Path) -> list[FleetRow]:
                 last_alarm=Alarm(**seen["last_alarm"]) if seen and seen["last_alarm"] else None,
                 report=_link(inputs["drift"], out, seen),
                 failure=failure,
-                decisions=_decisions(language, inputs),
+                decisions=_decisions(language, inputs, receipts["promote"].get(language, {})),
                 plan=_plan(inputs["sample"] / language / "plan.json"),
             )
         )
@@ -132,11 +132,12 @@ def _link(drift: Path, out: Path, seen: Mapping[str, Any] | None) -> str | None:
     return "/".join([".."] * steps + list(target.relative_to(shared).parts))
 
 
-def _decisions(language: str, inputs: Mapping[str, Path]) -> tuple[Decision, ...]:
-    """Return the record that Production came from, and those of this run."""
+def _decisions(language: str, inputs: Mapping[str, Path], promoted: Mapping[str, Any]) -> tuple[Decision, ...]:
+    """Return the record that Production came from, before ``promote`` made its change, and those of this run."""
+    which = "version before" if promoted.get("status") == "promoted" else "present version"
     records = (
         (
-            "What put the present version in Production",
+            f"What put the {which} in Production",
             inputs["register"] / "production" / language / "decision.json",
         ),
         ("The newly trained adapter", inputs["admit"] / f"{language}.json"),

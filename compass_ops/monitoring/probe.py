@@ -17,7 +17,7 @@ from compass_ops.monitoring.comparison import Seen
 from compass_ops.monitoring.harm import Harm, HarmSettings, Losses, lack, measure_harm
 from compass_ops.monitoring.labels import earlier_feedback
 from compass_ops.monitoring.verdict import Verdict
-from compass_ops.monitoring.windows import Embedding
+from compass_ops.monitoring.windows import Embedding, embedded
 from compass_ops.selection.centring import centred
 from compass_ops.selection.cluster import assign
 from compass_ops.selection.vectors import read_means, read_vectors
@@ -106,21 +106,33 @@ class Prober:
         """Measure on feedback; where it does not suffice and the window drifted, on dev items."""
         (one, version), how = judged, (self.settings, level)
         language, histograms = one.judged.language, one.compared.histograms
+        harm = self._harm_on_feedback(judged, feedback, drifted, how)
+        if isinstance(harm, Harm) or not drifted:
+            return harm
         try:
-            if isinstance(feedback, str):
-                harm: Harm | str = feedback
-            else:
-                now, past = (self._losses(language, rows, version) for rows in feedback)
-                harm = measure_harm(now, past, histograms, drifted, how)
-            if isinstance(harm, Harm) or not drifted:
-                return harm
             dev = self._dev(language, version)
             if dev is None:
                 return f"{harm}; the language has no labelled dev items"
             on_dev = measure_harm(dev, dev, histograms, drifted, how)
             return on_dev if isinstance(on_dev, Harm) else f"{harm}; {on_dev}"
         except DataFault as fault:
+            return f"{harm}; {fault.reason.rstrip('.')}"
+
+    def _harm_on_feedback(
+        self,
+        judged: tuple[Seen, Version],
+        feedback: tuple[pa.Table, pa.Table] | str,
+        drifted: bool,
+        how: tuple[HarmSettings, float],
+    ) -> Harm | str:
+        if isinstance(feedback, str):
+            return feedback
+        one, version = judged
+        try:
+            now, past = (self._losses(one.judged.language, rows, version) for rows in feedback)
+        except DataFault as fault:
             return fault.reason.rstrip(".")
+        return measure_harm(now, past, one.compared.histograms, drifted, how)
 
     def _dev(self, language: str, version: Version) -> Losses | None:
         file = self.records / "dev" / f"{language}.parquet"
@@ -153,9 +165,7 @@ class Prober:
 def _clusters(one: Seen, embedding: Embedding, prompts: Sequence[str]) -> NDArray[np.int32]:
     """Return the prompts' clusters under Production's centroids."""
     language, folder = one.judged.language, one.folder / "reference"
-    vectors = embedding.embed(prompts)
-    if not np.isfinite(vectors).all():
-        raise DataFault(language, "the embedder gave vectors that are not finite for labelled rows of earlier windows.")
+    vectors = embedded(language, embedding, prompts, "earlier windows")
     return assign(centred(vectors, read_means(folder), language), read_array(folder / "centroids.npy"))
 
 

@@ -128,8 +128,8 @@ def with_response(verdict: Verdict, response: Response) -> Verdict:
 
 
 def adopted_verdict(judged: Judged, rows: tuple[int, int]) -> Verdict:
-    """Return the verdict on the window that Production was updated for, which is not tested again."""
-    sentence = f"Version {judged.version} was made for this window, so it is not tested against itself."
+    """Return the verdict on a window that Production, or a version before it, was made for: it is not tested again."""
+    sentence = "A promoted version was made for this window, so it is not tested against itself."
     return Verdict(judged, ADOPTED, sentence, (), None, *rows, 0, NOTHING)
 
 

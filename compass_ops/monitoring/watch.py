@@ -70,7 +70,7 @@ def watch(inputs: Mapping[str, Path], embedding: Embedding, prober: Prober, sett
         try:
             found = _see(language, inputs, names, registry.get(language, {}), (embedding, watched))
         except DataFault as fault:
-            summary[language] = _row(FAILED, fault.reason)
+            summary[language] = _row(FAILED, fault.reason, registry.get(language, {}))
             continue
         if isinstance(found, list):
             seen[language] = found
@@ -112,11 +112,11 @@ def _see(
     """Return what is to be judged, newest first, or the row of a language for which there is nothing to judge."""
     production, folder = entry.get("production"), inputs["production"] / language
     if production is None:
-        return _row(NO_PRODUCTION, "There is no Production version that traffic could have moved away from.")
+        return _row(NO_PRODUCTION, "There is no Production version that traffic could have moved away from.", entry)
     files = [inputs["windows"] / name / f"{language}.parquet" for name in reversed(names)]
     files = [file for file in files if file.exists()]
     if not files:
-        return _row(NO_TRAFFIC, "There is no window of this language yet.") | {"version": production["version"]}
+        return _row(NO_TRAFFIC, "There is no window of this language yet.", entry) | {"version": production["version"]}
     version = Production(language, folder, entry, read_json(folder / "manifest.json"))
     return see(version, files, *how)
 
@@ -189,9 +189,11 @@ def _write_reports(
     return shown
 
 
-def _row(verdict: str, sentence: str) -> dict[str, Any]:
-    empty = ("window", "period", "version", "findings", "p_value", "verdict_digest", "harm", "last_alarm", "report")
-    return {"verdict": verdict, "sentence": sentence, "action": NONE, "action_sentence": "", **dict.fromkeys(empty)}
+def _row(verdict: str, sentence: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the row of a language that was not judged, with the last alarm of its entry in the registry."""
+    empty = ("window", "period", "version", "findings", "p_value", "verdict_digest", "harm", "report")
+    told = {"verdict": verdict, "sentence": sentence, "action": NONE, "action_sentence": ""}
+    return told | dict.fromkeys(empty) | {"last_alarm": entry.get("last_alarm")}
 
 
 def _last_alarm(alarm: Path | None, remembered: dict[str, Any] | None) -> dict[str, Any] | None:

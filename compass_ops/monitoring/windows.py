@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from compass_ops.corpus.traits import session_numbers
-from compass_ops.errors import DataFault
+from compass_ops.errors import DataFault, NoVectorError
 from compass_ops.storage import read_array, read_json, read_table
 
 EMBEDDER_FILE = "embedder.json"  # of the vectors that were kept in place of text
@@ -59,6 +59,18 @@ class Window:
         return f"{min(known):%Y-%m-%d %H:%M} to {max(known):%Y-%m-%d %H:%M} UTC" if known else None
 
 
+def embedded(language: str, embedding: Embedding, prompts: Sequence[str], place: str) -> NDArray[np.float32]:
+    """Embed prompts, float32 (n, d) unit rows; ``DataFault`` of the language, without text, if some have no vector."""
+    try:
+        return embedding.embed(prompts)
+    except NoVectorError as error:
+        raise DataFault(
+            language,
+            f"the embedder has no vector for some prompts of {place}, such as those of characters that it does not "
+            "know. Leave them out of the log, or choose another base.embedder.",
+        ) from error
+
+
 def read_window(language: str, file: Path, embedding: Embedding) -> Window:
     """Read ``<windows>/<name>/<language>.parquet``; without text, the vectors beside it.
 
@@ -81,7 +93,7 @@ def read_window(language: str, file: Path, embedding: Embedding) -> Window:
             )
         vectors = read_array(kept)
     else:
-        vectors = embedding.embed(table.column("prompt").to_pylist())
+        vectors = embedded(language, embedding, table.column("prompt").to_pylist(), f"window {file.parent.name}")
     if vectors.ndim != 2 or len(vectors) != table.num_rows or not np.isfinite(vectors).all():
         raise DataFault(
             language,

@@ -65,7 +65,10 @@ def attach_reports(store: RegistryStore, drift: Path) -> list[str]:
             continue
         place = 1 + max((one.place for one in logged), default=0)
         note = json.dumps(told | {"place": place}, sort_keys=True, ensure_ascii=False)
-        files = [file for file in (drift / language / VERDICT, drift / language / "report.html") if file.exists()]
+        files = [drift / language / VERDICT]
+        # Where nothing alarmed, the page that stage drift left may be of an earlier alarm.
+        if row["alarmed"] or row["last_alarm"] is None:
+            files += [file for file in (drift / language / "report.html",) if file.exists()]
         store.attach_report(language, view.versions[row["version"]], files, (row["window"], note))
         written.append(language)
     return written

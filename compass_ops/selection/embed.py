@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from compass_ops.errors import ModelError
+from compass_ops.errors import ModelError, NoVectorError
 from compass_ops.model_files import ModelEntry, verified_folder
 from compass_ops.sections import TrainedEmbedder
 
@@ -45,7 +45,7 @@ def embed_texts(
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
     if bad.size:
-        raise ModelError(
+        raise NoVectorError(
             f"The embedder gave no finite vector for {texts[bad[0]]!r} and {bad.size - 1} other texts. Leave them out "
             "of the data, or choose another base.embedder."
         )

@@ -11,7 +11,7 @@ from compass_ops.evaluation.evaluate import EvaluateInputs
 from compass_ops.evaluation.score import ScoreSettings, score_choices
 from compass_ops.evaluation.scorer import Scorer
 from compass_ops.model_files import folder_entry
-from compass_ops.storage import file_digest, write_array, write_json, write_table
+from compass_ops.storage import file_digest, read_table, write_array, write_json, write_table
 from compass_ops.training.adapter import attach, detach, new_adapter, save_adapter, set_weights, weights_of
 from tests.evaluation.models import tiny_model, tiny_tokenizer
 
@@ -52,7 +52,27 @@ class Project:
         about = {"digest": digest, "base": {"digest": self.entry.digest}, "parent": None} | manifest
         write_json(version / "manifest.json", about)
         write_json(version / "reference" / "histogram.json", {"counts": [15] * CLUSTERS})
+        write_array(version / "reference" / "centroids.npy", np.eye(CLUSTERS, dtype=np.float32))
+        self.write_memory(version, [15] * CLUSTERS)
         return digest
+
+    def write_memory(self, version: Path, learned: list[int]) -> None:
+        """Write anchors that stand for so many rows of each cluster."""
+        clusters = pa.array(range(CLUSTERS), pa.int32())
+        stand_for = pa.array([float(rows) for rows in learned])
+        write_table(version / "anchors.parquet", pa.table({"cluster": clusters, "stands_for": stand_for}))
+
+    def relabel(self, half: str, language: str, version: Path, *, cluster: int) -> None:
+        """Let the items of a cluster be answered rightly by another version instead."""
+        file = self.root / "ingest" / half / f"{language}.parquet"
+        table = read_table(file)
+        own = self.scores(table["prompt"].to_pylist(), table["choices"].to_pylist(), version)
+        gold = [
+            int(found.argmax()) if row % CLUSTERS == cluster else answer
+            for row, (found, answer) in enumerate(zip(own, table["answer"].to_pylist(), strict=True))
+        ]
+        place = table.column_names.index("answer")
+        write_table(file, table.set_column(place, "answer", pa.array(gold, pa.int64())))
 
     def scores(self, prompts: list[str], choices: list[list[str]], version: Path | None) -> list[np.ndarray]:
         if version is None:

@@ -2,12 +2,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from compass_ops.evaluation.admit import AdmitInputs, admit_languages
 from compass_ops.evaluation.evaluate import evaluate_languages
-from compass_ops.evaluation.gate import BETTER, GateLimits
-from compass_ops.storage import file_digests, read_json, value_digest, write_json
+from compass_ops.evaluation.gate import ALL_ALIKE, BETTER, GOLD_MARGIN, LEARNED, NOT_WORSE, GateLimits
+from compass_ops.storage import file_digests, read_json, value_digest, write_array, write_json
 from tests.evaluation.project import ITEMS, LANGUAGES, Project
 
 LIMITS = (GateLimits(margin=0.05, alpha=0.05, power=0.8, uncovered_share=0.2, least_items=30), 20)
@@ -60,7 +61,32 @@ def test_against_another_production_version(project: Project) -> None:
     record = admit(project, **entry)
     assert record["against"] == {"kind": "production"} | entry["production"]
     assert record["verdict"] == "promote"
-    assert len(record["tests"]) == 4
+    assert [test["name"] for test in record["tests"]] == [NOT_WORSE, BETTER, ALL_ALIKE, LEARNED, GOLD_MARGIN]
+
+
+def test_what_production_was_updated_for_is_not_undone(project: Project) -> None:
+    """Better on the target sample, it loses what is asked since: the first cluster of four."""
+    entry = with_production(project)
+    folder = project.root / "snapshot" / "production" / "sw"
+    project.write_items("gate", "sw", answers="adapter")
+    project.relabel("gate", "sw", folder, cluster=0)
+    assert admit(project, **entry)["verdict"] == "promote", "over all it gains more than it loses"
+    write_json(folder / "reference" / "histogram.json", {"counts": [60, 0, 0, 0]})
+    record = admit(project, **entry)
+    failed = [test["name"] for test in record["tests"] if not test["passed"]]
+    assert (record["verdict"], failed) == ("refuse", [NOT_WORSE])
+    project.write_memory(folder, [60, 0, 0, 0])
+    failed = [test["name"] for test in admit(project, **entry)["tests"] if not test["passed"]]
+    assert failed == [NOT_WORSE, LEARNED]
+
+
+def test_other_clusters_than_productions_are_said(project: Project) -> None:
+    entry = with_production(project)
+    folder = project.root / "snapshot" / "production" / "sw"
+    write_array(folder / "reference" / "centroids.npy", np.ones((3, 2), np.float32))
+    record = admit(project, **entry)
+    assert "Production version 3 was made in other clusters than the candidate" in record["reasons"][-1]
+    assert [test["name"] for test in record["tests"]] == [NOT_WORSE, BETTER, ALL_ALIKE, GOLD_MARGIN]
 
 
 def test_production_whose_weights_are_no_numbers_is_not_judged_against(project: Project) -> None:

@@ -41,3 +41,14 @@ def test_the_words_carry_the_figures() -> None:
     assert respond("drift", "no labels", REQUIRED, None).sentence == (
         "Harm was not measured: no labels. A candidate is trained."
     )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "told"),
+    [
+        ("unconfirmed", "The shift is not confirmed yet: a person should look"),
+        ("no drift", "What is asked has not shifted enough for training on it to help: a person should look"),
+    ],
+)
+def test_who_is_called_is_not_told_what_the_verdict_denies(verdict: str, told: str) -> None:
+    assert told in respond(verdict, SHOWN, REQUIRED, None).sentence

@@ -76,6 +76,11 @@ def test_a_promoted_update(build: Path) -> None:
         "because of first",
         "because of second",
     ]
+    assert [decision.title for decision in row.decisions] == [
+        "What put the version before in Production",
+        "The newly trained adapter",
+        "The updated adapter",
+    ]
     assert row.decisions[2].tests[0].low == 0.05
     assert row.plan[0].example == "first"
     assert row.failure is None
@@ -99,6 +104,7 @@ def test_nothing_to_do_keeps_the_version(build: Path) -> None:
     _receipts(build, "promote", "sw", "no candidate")
     row = _rows(build)["sw"]
     assert (row.decision, row.version) == ("kept", "1")
+    assert row.decisions[0].title == "What put the present version in Production"
 
 
 def test_the_base_serves_where_the_adapter_was_refused(build: Path) -> None:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from compass_ops.evaluation.score import UnscorableError
+from compass_ops.evaluation.scorer import Version
 from compass_ops.monitoring.action import CANDIDATE, LOG, NONE, PAGE, WAIT
 from compass_ops.monitoring.verdict import read_verdict
 from compass_ops.storage import read_json, write_json
-from tests.monitoring.test_watch import EMBEDDING, HARM, SAME, SHIFTED, Project
+from tests.monitoring.test_watch import EMBEDDING, HARM, SAME, SHIFTED, KnownLosses, Project
 
 DEV = [15, 15, 15, 15]
 WORSE_IN_THE_FIRST = (2.0, 1.0, 1.0, 1.0)  # the cluster that SHIFTED asks more of
@@ -151,6 +153,24 @@ def test_a_shift_with_nothing_to_compare_its_feedback_with_is_measured_on_dev_it
     told = project.run()["sw"]["action_sentence"]
     assert "no earlier window since Production was made has labelled rows" in told
     assert "; 100% without a labelled item among the dev items" in told
+
+
+def test_a_label_that_cannot_be_scored_leaves_the_dev_items(project: Project) -> None:
+    class Limited(KnownLosses):
+        def _computed(
+            self, prompts: list[str], choices: list[list[str]], version: Version | None
+        ) -> list[NDArray[np.float64]]:
+            if any("too long" in own[0] for own in choices):
+                raise UnscorableError("The choice must have 1 to 64 tokens of its own; got 200.")
+            return super()._computed(prompts, choices, version)
+
+    project.window("0001", sw=SAME, labels=labels("too long"))
+    project.window("0002", sw=SHIFTED, labels=labels("corrected", "0"))
+    row = project.run(losses=WORSE_IN_THE_FIRST, scorer=Limited)["sw"]
+    assert (row["harm"]["source"], row["action"]) == ("dev items", CANDIDATE)
+    project.dev("sw", [0, 20, 20, 20])
+    told = project.run(losses=WORSE_IN_THE_FIRST, scorer=Limited)["sw"]["action_sentence"]
+    assert "must have 1 to 64 tokens of its own; got 200; 100% without a labelled item among the dev items" in told
 
 
 def test_unmeasured_harm_does_not_hold_an_update_back(project: Project) -> None:

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from compass_ops.corpus.traits import text_traits
+from compass_ops.errors import NoVectorError
 from compass_ops.evaluation.score import ScoreSettings
 from compass_ops.evaluation.scorer import Scorer, Version
 from compass_ops.model_files import ModelEntry
@@ -170,11 +171,12 @@ class Project:
         embedding: Embedding = EMBEDDING,
         harm: HarmSettings = HARM,
         losses: Sequence[float] = (1.0,) * CLUSTERS,
+        scorer: type[KnownLosses] = KnownLosses,
         answers: Mapping[str, float] = MappingProxyType({}),
     ) -> dict[str, dict[str, Any]]:
         write_json(self.inputs["windows"] / "windows.json", self.names)
         write_json(self.inputs["registry"], {"schema": 1, "languages": self.registry})
-        prober = Prober(KnownLosses(self.root, losses, answers), self.root / "ingest", self.root / "embed", harm)
+        prober = Prober(scorer(self.root, losses, answers), self.root / "ingest", self.root / "embed", harm)
         watch(self.inputs, embedding, prober, settings, self.root / "drift")
         summary: dict[str, dict[str, Any]] = read_json(self.root / "drift" / "summary.json")
         return summary
@@ -333,6 +335,25 @@ def test_vectors_that_are_not_finite_fail_the_language(project: Project) -> None
     row = project.run(embedding=broken)["sw"]
     assert row["verdict"] == "failed"
     assert "not finite" in str(row["sentence"])
+
+
+def test_a_prompt_that_the_embedder_has_no_vector_for_fails_its_language_alone(project: Project) -> None:
+    """As ``embed_texts`` says it of a text whose characters an embedder does not know."""
+
+    def embed(texts: Sequence[str]) -> NDArray[np.float32]:
+        if len(texts) == sum(SHIFTED) + 1:
+            raise NoVectorError("The embedder gave no finite vector for 'secret' and 0 other texts.")
+        return _embed(texts)
+
+    project.version("sw")
+    project.version("id")
+    project.window("0001", sw=[*SHIFTED[:3], SHIFTED[3] + 1], id=SAME)
+    project.registry["sw"]["last_alarm"] = {"window": "0000", "p_value": 0.01, "sentence": "Shifted."}
+    summary = project.run(embedding=Embedding("e" * 64, "", embed))
+    assert (summary["sw"]["verdict"], summary["id"]["verdict"]) == ("failed", "no drift")
+    assert "no vector for some prompts of window 0001" in summary["sw"]["sentence"]
+    assert "secret" not in str(summary), "a report is no place for what users asked"
+    assert summary["sw"]["last_alarm"]["window"] == "0000"
 
 
 def test_one_row_is_insufficient(project: Project) -> None:

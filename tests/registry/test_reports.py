@@ -20,7 +20,7 @@ SHIFTED = "What is asked has shifted."
 
 def drift(root: Path, window: str, *, alarm: bool, version: str = "1", digest: str | None = None) -> Path:
     """What stage drift leaves of one language."""
-    last: dict[str, Any] | None = {"window": window, "p_value": 0.001, "sentence": SHIFTED} if alarm else None
+    last: dict[str, Any] = {"window": window if alarm else "0002", "p_value": 0.001, "sentence": SHIFTED}
     verdict = root / "drift" / "sw" / "verdict.json"
     write_json(verdict, {"verdict": "drift" if alarm else "no drift", "window": window})
     row = {
@@ -33,9 +33,7 @@ def drift(root: Path, window: str, *, alarm: bool, version: str = "1", digest: s
     }
     unseen = {"verdict": "no window", "window": None, "version": None, "verdict_digest": None, "last_alarm": None}
     write_json(root / "drift" / "summary.json", {"sw": row, "id": unseen})
-    (root / "drift" / "sw" / "report.html").unlink(missing_ok=True)
-    if alarm:
-        write_bytes(root / "drift" / "sw" / "report.html", b"<html></html>")
+    write_bytes(root / "drift" / "sw" / "report.html", b"<html></html>")  # without an alarm, that of the last one
     return root / "drift"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
 
-from compass_ops.errors import ModelError
+from compass_ops.errors import ModelError, NoVectorError
 from compass_ops.model_files import folder_entry
 from compass_ops.sections import TrainedEmbedder
 from compass_ops.selection.embed import embed_texts, load_embedder, train_static_embedder
@@ -54,5 +54,5 @@ def test_a_changed_embedder_is_refused(embedder: SentenceTransformer, tmp_path: 
 
 
 def test_a_text_without_a_vector_is_named(embedder: SentenceTransformer) -> None:
-    with pytest.raises(ModelError, match="no finite vector for ''"):
+    with pytest.raises(NoVectorError, match="no finite vector for ''"):
         embed_texts(embedder, ["one", ""], "", 2)
