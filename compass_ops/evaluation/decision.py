@@ -102,6 +102,9 @@ def decided_before(candidate: str, entry: Mapping[str, Any], most_uses: int) -> 
     if uses >= most_uses:
         return Judgement(
             "cannot judge",
-            (f"The gate half was used {uses} times (at most {most_uses} allowed): bring new labelled items.",),
+            (
+                f"The gate half was used {uses} times (at most {most_uses} allowed): bring new labelled items, and let "
+                f"them be used too: gate.most_uses {uses + most_uses}.",
+            ),
         )
     return None

@@ -25,7 +25,7 @@ from compass_ops.storage import (
     write_table,
 )
 
-FORMAT = 4
+FORMAT = 5
 
 
 @dataclass(frozen=True)

@@ -108,31 +108,38 @@ def paired_items(reference: pa.Table, candidate: pa.Table) -> PairedItems:
 def asked_summary(rows: pa.Table, counts: NDArray[np.int64]) -> dict[str, float | None]:
     """Return accuracy on what is asked: labelled rows weighted by a histogram of clusters, int64 (K,).
 
-    The 95 % limits are Wilson's at Kish's effective size, which is ``n``.
+    The 95 % limits are Wilson's at Kish's effective size, which is ``n``; forms of one question count as one item.
     """
     labelled = rows.filter(pc.is_valid(rows["correct"]))
     if not labelled.num_rows:
         return {"accuracy": None, "low": None, "high": None, "n": 0.0}
     weights = histogram_weights(_array(labelled, "cluster", np.int64), counts)
-    n = effective_size(weights)
+    n = effective_size(_by_question(labelled, weights))
     share = weighted_mean(_array(labelled, "correct", np.float64), weights)
     interval = wilson_interval(share * n, n)
     return {"accuracy": interval.estimate, "low": interval.low, "high": interval.high, "n": interval.n}
 
 
 def accuracy_summary(rows: pa.Table) -> dict[str, float | int | None]:
-    """Return accuracy with its 95 % Wilson limits, mean gold margin (nats), and n, over the labelled rows."""
-    correct = rows["correct"].drop_null()
-    if not len(correct):
+    """Return accuracy, its 95 % limits as in ``asked_summary``, mean gold margin (nats), and n, the labelled rows."""
+    labelled = rows.filter(pc.is_valid(rows["correct"]))
+    if not labelled.num_rows:
         return {"accuracy": None, "low": None, "high": None, "margin": None, "n": 0}
-    interval = wilson_interval(int(pc.sum(correct).as_py()), len(correct))
+    size = effective_size(_by_question(labelled, np.ones(labelled.num_rows)))
+    interval = wilson_interval(float(pc.mean(labelled["correct"].cast(pa.float64())).as_py()) * size, size)
     return {
         "accuracy": interval.estimate,
         "low": interval.low,
         "high": interval.high,
         "margin": float(pc.mean(rows["margin"]).as_py()),
-        "n": interval.n,
+        "n": labelled.num_rows,
     }
+
+
+def _by_question(rows: pa.Table, weights: FloatArray) -> FloatArray:
+    """Return the weight of each question, float64 (questions,), all its forms together."""
+    groups = group_numbers(rows["parallel_id"].to_pylist(), rows["id"].to_pylist())
+    return np.bincount(groups, weights).astype(np.float64)
 
 
 def _array(table: pa.Table, column: str, kind: Any) -> NDArray[Any]:

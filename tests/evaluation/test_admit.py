@@ -125,6 +125,7 @@ def test_a_used_up_gate_half(project: Project) -> None:
     record = admit(project, production=None, gate_uses=20)
     assert (record["verdict"], record["used_gate"]) == ("cannot judge", False)
     assert "used 20 times (at most 20 allowed)" in record["reasons"][0]
+    assert "gate.most_uses 40" in record["reasons"][0]
 
 
 def test_production_of_another_base(project: Project) -> None:

@@ -1,5 +1,6 @@
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import torch
 from compass_ops.errors import ModelError
 from compass_ops.evaluation import scorer
 from compass_ops.evaluation.evaluate import evaluate_languages
-from compass_ops.evaluation.items import SCHEMA, asked_summary, rows_of
+from compass_ops.evaluation.items import SCHEMA, accuracy_summary, asked_summary, rows_of
 from compass_ops.evaluation.metrics import wilson_interval
 from compass_ops.storage import file_digests, read_json, read_table, write_json
 from tests.evaluation.project import ITEMS, LANGUAGES, Project
@@ -155,10 +156,26 @@ def test_an_adapter_of_another_base(project: Project) -> None:
         evaluate(project)
 
 
+def _questions(columns: dict[str, Any], forms: int = 1) -> pa.Table:
+    """Items of questions that are each asked in so many forms."""
+    rows = range(len(columns["correct"]) * forms)
+    repeated = {name: [value for value in list(values) for _ in range(forms)] for name, values in columns.items()}
+    names = {"id": [str(row) for row in rows], "parallel_id": [str(row // forms) for row in rows]}
+    correct = pa.array(repeated.pop("correct"), pa.bool_())
+    return pa.table({"correct": correct} | repeated | names)
+
+
+def test_forms_of_one_question_are_no_more_evidence_than_one() -> None:
+    columns = {"correct": [True, False, True, True], "cluster": [0, 0, 1, 1], "margin": [1.0, -1.0, 2.0, 2.0]}
+    once, thrice = (_questions(columns, forms) for forms in (1, 3))
+    assert asked_summary(thrice, np.array([3, 1])) == pytest.approx(asked_summary(once, np.array([3, 1])))
+    assert accuracy_summary(thrice) == pytest.approx(accuracy_summary(once) | {"n": 12})
+
+
 def test_accuracy_on_what_is_asked_by_hand() -> None:
     """Two clusters, asked 3 : 1; half right in the first, all in the second: 3/4 x 1/2 + 1/4 = 0.625."""
-    columns = {"correct": [True, False, True, True], "cluster": pa.array([0, 0, 1, 1], pa.int32())}
-    summary = asked_summary(pa.table(columns), np.array([3, 1]))
+    columns = {"correct": [True, False, True, True], "cluster": [0, 0, 1, 1]}
+    summary = asked_summary(_questions(columns), np.array([3, 1]))
     assert summary["accuracy"] == pytest.approx(0.625)
     # weights 3/8 3/8 1/8 1/8: Kish 1 / (2 x 9/64 + 2 x 1/64) = 3.2
     assert summary["n"] == pytest.approx(3.2)
@@ -167,5 +184,5 @@ def test_accuracy_on_what_is_asked_by_hand() -> None:
 
 
 def test_nothing_labelled_has_no_accuracy() -> None:
-    columns = {"correct": pa.array([None], pa.bool_()), "cluster": pa.array([0], pa.int32())}
-    assert asked_summary(pa.table(columns), np.array([1]))["accuracy"] is None
+    columns: dict[str, Any] = {"correct": [None], "cluster": [0]}
+    assert asked_summary(_questions(columns), np.array([1]))["accuracy"] is None
