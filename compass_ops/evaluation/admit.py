@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from compass_ops.errors import DataFault
+from compass_ops.errors import DataFault, ModelError
 from compass_ops.evaluation.decision import Opponent, decided_before, decision_record, opponent_of
 from compass_ops.evaluation.evaluate import EvaluateInputs, score_half
 from compass_ops.evaluation.gate import GateLimits, Judgement, judge
@@ -19,8 +20,8 @@ from compass_ops.storage import fresh_folder, read_array, read_json, read_table,
 from compass_ops.training.adapt import history_counts
 
 _OTHER_CLUSTERS = (
-    "Production version {version} was made in other clusters than the candidate: what it was made for and trained on "
-    "was not tested by itself, only what is asked of the candidate, and all items alike."
+    "Production was made in other clusters than the candidate: what it was made for and trained on was not tested by "
+    "itself, only what is asked of the candidate, and all items alike."
 )
 
 
@@ -75,7 +76,7 @@ def _compared(
     language, scorer = scoring
     items = read_table(inputs.evaluations / language / "items.parquet")
     reference, asked = rows_of(items, "base", "gate"), candidate.asked_counts()
-    old, learned, remarks = asked, None, list[str]()
+    past = _Past(asked, None, ())
     if opponent.kind == "production":
         production = read_version(inputs.snapshot / "production" / language)
         if production.base_digest != candidate.base_digest:
@@ -88,19 +89,31 @@ def _compared(
                 ),
             )
         reference = rows_of(_production_items(inputs, language, scorer, production), "production", "gate")
-        if _same_clusters(production, candidate):
-            old, learned = production.asked_counts(), history_counts(production.folder, len(asked))
-        else:
-            remarks.append(_OTHER_CLUSTERS.format(version=opponent.version))
+        past = _past(production, candidate)
     pairs = paired_items(reference, rows_of(items, "adapter", "gate"))
-    judgement = judge(pairs, old, asked, limits, opponent.kind, learned)
-    return replace(judgement, reasons=(*judgement.reasons, *remarks))
+    judgement = judge(pairs, past.asked, asked, limits, opponent.kind, past.learned)
+    return replace(judgement, reasons=(*judgement.reasons, *past.remarks))
 
 
-def _same_clusters(one: Version, other: Version) -> bool:
-    """Tell whether two versions count in the same clusters."""
-    first, second = (read_array(version.folder / "reference" / "centroids.npy") for version in (one, other))
-    return np.array_equal(first, second)
+@dataclass(frozen=True)
+class _Past:
+    """What Production was made for and trained on, int64 (K,) each, and what cannot be told of it."""
+
+    asked: NDArray[np.int64]
+    learned: NDArray[np.int64] | None
+    remarks: tuple[str, ...]
+
+
+def _past(production: Version, candidate: Version) -> _Past:
+    """Return Production's past in the candidate's clusters, where both count in the same."""
+    theirs, ours = (read_array(one.folder / "reference" / "centroids.npy") for one in (production, candidate))
+    if not np.array_equal(theirs, ours):
+        return _Past(candidate.asked_counts(), None, (_OTHER_CLUSTERS,))
+    asked = production.asked_counts()
+    try:
+        return _Past(asked, history_counts(production.folder, len(asked)), ())
+    except ModelError as error:  # a version of before anchors had weights; its successor must not depend on it
+        return _Past(asked, None, (f"What Production was trained on was not tested by itself: {error}",))
 
 
 def _production_items(inputs: AdmitInputs, language: str, scorer: Scorer, production: Version) -> pa.Table:

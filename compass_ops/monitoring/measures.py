@@ -120,22 +120,24 @@ def comparable(reference: Sample, window: Sample, rng: np.random.Generator) -> t
     """Return what of both samples can be permuted between them.
 
     Whole sessions and single rows are not exchangeable: a permuted window of as many of either has another number of
-    rows than the observed one, and the test sees next to nothing. So where one sample alone has sessions, one row of
-    each, chosen at random, stands for it. Otherwise both samples are returned as they are.
+    rows than the observed one, and the test sees next to nothing. So where one sample alone has sessions, or those of
+    one are more than twice as long on average, one row of each, chosen at random, stands for it. Otherwise both samples
+    are returned as they are. Lengths of sessions alone decide, which the permutations leave as they are.
 
     Parameters
     ----------
     reference, window : Sample
     rng : numpy.random.Generator
     """
-    if reference.has_sessions == window.has_sessions:
+    lengths = [len(sample.blocks) / max(1, sample.sessions) for sample in (reference, window)]
+    if reference.has_sessions == window.has_sessions and max(lengths) <= 2 * min(lengths):
         return reference, window
-    if reference.has_sessions:
-        return _one_per_session(reference, rng), window
-    return reference, _one_per_session(window, rng)
+    return _one_per_session(reference, rng), _one_per_session(window, rng)
 
 
 def _one_per_session(sample: Sample, rng: np.random.Generator) -> Sample:
+    if not sample.has_sessions:
+        return sample
     order = rng.permutation(len(sample.blocks))
     _, first = np.unique(sample.blocks[order], return_index=True)
     chosen = np.sort(order[first])

@@ -3,12 +3,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from compass_ops.evaluation.admit import AdmitInputs, admit_languages
 from compass_ops.evaluation.evaluate import evaluate_languages
 from compass_ops.evaluation.gate import ALL_ALIKE, BETTER, GOLD_MARGIN, LEARNED, NOT_WORSE, GateLimits
-from compass_ops.storage import file_digests, read_json, value_digest, write_array, write_json
+from compass_ops.storage import file_digests, read_json, value_digest, write_array, write_json, write_table
 from tests.evaluation.project import ITEMS, LANGUAGES, Project
 
 LIMITS = (GateLimits(margin=0.05, alpha=0.05, power=0.8, uncovered_share=0.2, least_items=30), 20)
@@ -85,8 +86,17 @@ def test_other_clusters_than_productions_are_said(project: Project) -> None:
     folder = project.root / "snapshot" / "production" / "sw"
     write_array(folder / "reference" / "centroids.npy", np.ones((3, 2), np.float32))
     record = admit(project, **entry)
-    assert "Production version 3 was made in other clusters than the candidate" in record["reasons"][-1]
+    assert "Production was made in other clusters than the candidate" in record["reasons"][-1]
     assert [test["name"] for test in record["tests"]] == [NOT_WORSE, BETTER, ALL_ALIKE, GOLD_MARGIN]
+
+
+def test_a_production_version_of_before_anchors_had_weights_can_be_replaced(project: Project) -> None:
+    entry = with_production(project)
+    anchors = pa.table({"cluster": pa.array([0], pa.int32())})
+    write_table(project.root / "snapshot" / "production" / "sw" / "anchors.parquet", anchors)
+    record = admit(project, **entry)
+    assert record["verdict"] == "promote"
+    assert "was not tested by itself" in record["reasons"][-1]
 
 
 def test_production_whose_weights_are_no_numbers_is_not_judged_against(project: Project) -> None:

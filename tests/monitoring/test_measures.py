@@ -200,6 +200,15 @@ def test_samples_alike_in_having_sessions_are_compared_as_they_are(blocks: list[
     ]
 
 
+def test_one_pair_of_rows_is_no_reason_to_permute_long_sessions() -> None:
+    """A log that began to carry session ids midway: 38 single rows and one pair, against ten sessions of four."""
+    rng = np.random.default_rng(22)
+    midway = sample(unit(rng, 40), blocks=[0, *range(39)])
+    talks = sample(unit(rng, 40), blocks=np.repeat(np.arange(10), 4).tolist())
+    for pair in ((midway, talks), (talks, midway)):
+        assert sorted(len(found.blocks) for found in comparable(*pair, rng)) == [10, 39]
+
+
 def test_identical_rows_never_differ() -> None:
     rng = np.random.default_rng(13)
     same = np.repeat(unit(rng, 1), 50, axis=0)
