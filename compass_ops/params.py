@@ -26,6 +26,7 @@ from compass_ops.sections import (
 from compass_ops.selection_sections import ClusterParams, EmbedParams, SampleParams
 from compass_ops.source_sections import IngestParams, rule_form
 from compass_ops.tend_sections import DriftParams, ReportParams, TrafficParams, UpdateParams
+from compass_ops.terminal import masked
 
 PARAMS_FILE = Path("params.yaml")
 _SHOWN = 80  # characters of a wrong value
@@ -214,7 +215,7 @@ def _sentence(fault: Mapping[str, Any], value: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    text = masked(repr(value))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from compass_ops.terminal import is_plain, plain
+from compass_ops.terminal import is_plain, masked, plain
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,22 @@ def test_every_script_is_plain() -> None:
     text = "ما العملة في مصر؟ ሰላም ነው भारत 日本 👍🏽"
     assert is_plain(text)
     assert plain(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://ann:secret@host:5000", "http://***@host:5000"),
+        ("postgresql+psycopg2://u:sec/ret@h/db", "postgresql+psycopg2://***@h/db"),
+        ("postgresql://u:sec@ret@h/db", "postgresql://***@h/db"),
+        ("postgresql://h/db?user=u&password=secret&sslmode=x", "postgresql://h/db?user=u&password=***&sslmode=x"),
+        ("ann:secret@host:5000", "ann:***@host:5000"),
+        (
+            "API request to 'http://ann:secret@host/api' failed with error: host:5000 gave no answer",
+            "API request to 'http://***@host/api' failed with error: host:5000 gave no answer",
+        ),
+        ("sqlite:////home/me@work/mlflow.db: me@example.org", "sqlite:////home/me@work/mlflow.db: me@example.org"),
+    ],
+)
+def test_users_and_passwords_of_addresses_are_masked_and_nothing_else(text: str, shown: str) -> None:
+    assert masked(text) == shown

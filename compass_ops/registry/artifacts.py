@@ -7,6 +7,7 @@ from compass_ops.errors import RegistryError
 from compass_ops.registry.faults import mlflow_errors
 from compass_ops.registry.location import RegistryLocation
 from compass_ops.registry.quiet import quiet_mlflow
+from compass_ops.terminal import masked
 
 GONE = "the files are gone. `compass restore` may bring them back."
 
@@ -37,7 +38,7 @@ def fetch_folder(location: RegistryLocation, uri: str, into: Path) -> Path:
     except RegistryError as error:
         if files_at(location, uri):
             raise
-        raise RegistryError(f"{uri}: {GONE}") from error
+        raise RegistryError(f"{masked(uri)}: {GONE}") from error
 
 
 def put_folder(location: RegistryLocation, folder: Path, uri: str) -> None:

@@ -11,6 +11,7 @@ from typing import TypeVar
 from compass_ops.errors import BusyError, RegistryError
 from compass_ops.registry.database_client import ABSENT, INVALID, PRESENT, DatabaseRefusalError
 from compass_ops.registry.location import RegistryLocation
+from compass_ops.terminal import masked
 
 _REMEDIES = MappingProxyType(
     {
@@ -53,7 +54,7 @@ def mlflow_errors(location: RegistryLocation, doing: str) -> Iterator[None]:
         remedy = next((told for part, told in _TOLD_REMEDIES.items() if part in said), None)
         kind = RegistryError if remedy else _kind(code, text)
         remedy = remedy or _REMEDIES.get(code, _REMEDY)
-        raise kind(f"{location.shown}: {doing} failed ({said}). {remedy}") from error
+        raise kind(masked(f"{location.uri}: {doing} failed ({said}). {remedy}")) from error
 
 
 def _faults() -> tuple[type[Exception], ...]:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from compass_ops.errors import RegistryError
+from compass_ops.terminal import masked
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"  # MLflow's own variable
 _SQLITE = "sqlite:///"
@@ -51,7 +52,7 @@ class RegistryLocation:
     @property
     def shown(self) -> str:
         """The URI without a password."""
-        return re.sub(r"//[^/@]*@", "//***@", self.uri)
+        return masked(self.uri)
 
 
 def registry_location(uri: str, experiment: str) -> RegistryLocation:
@@ -88,7 +89,7 @@ def located(uri: str, experiment: str) -> RegistryLocation:
         uri = f"{_SQLITE}{path}"
     elif not uri.startswith((*_REMOTE, *_DATABASES)):
         raise RegistryError(
-            f"{uri!r} cannot hold a registry. Set registry.uri or MLFLOW_TRACKING_URI to a database such as "
+            f"{masked(uri)!r} cannot hold a registry. Set registry.uri or MLFLOW_TRACKING_URI to a database such as "
             "sqlite:///mlruns/mlflow.db or to the address of an MLflow server."
         )
     return RegistryLocation(uri, experiment, root)

@@ -17,12 +17,13 @@ def test_every_error_of_mlflow_becomes_one_of_ours(tmp_path: Path, code: str) ->
     from mlflow.exceptions import MlflowException
     from mlflow.protos.databricks_pb2 import ErrorCode
 
-    location = RegistryLocation("https://ann:secret@mlflow.example.org", "compass", tmp_path)
+    location = RegistryLocation("https://ann:sec/secret@mlflow.example.org", "compass", tmp_path)
     with (
         pytest.raises(RegistryError, match="reading failed") as caught,
         faults.mlflow_errors(location, "reading"),
     ):
-        raise MlflowException("no", ErrorCode.Value(code))
+        raise MlflowException(f"API request to {location.uri}/api failed", ErrorCode.Value(code))
+    assert "API request to https://***@mlflow.example.org/api failed" in str(caught.value)
     assert "secret" not in str(caught.value)
 
 

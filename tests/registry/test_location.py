@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from compass_ops.errors import RegistryError
-from compass_ops.registry.location import author, git_commit, project_root, registry_location, running_experiment
+from compass_ops.registry.location import (
+    author,
+    git_commit,
+    located,
+    project_root,
+    registry_location,
+    running_experiment,
+)
 
 URI = "sqlite:///mlruns/mlflow.db"
 
@@ -41,6 +48,8 @@ def test_the_environment_overrides_params(project: Path, monkeypatch: pytest.Mon
     location = registry_location(URI, "compass")
     assert (location.database, location.artifacts) == (None, None)
     assert location.shown == "https://***@mlflow.example.org"
+    database = located("postgresql+psycopg2://ann:sec/secret@db/mlflow", "compass")
+    assert database.shown == "postgresql+psycopg2://***@db/mlflow"
 
 
 @pytest.mark.parametrize(
@@ -49,6 +58,8 @@ def test_the_environment_overrides_params(project: Path, monkeypatch: pytest.Mon
         "mlruns",
         "file:///tmp/mlruns",
         "ftp://x",
+        "postgres://ann:secret@db/mlflow",
+        "ann:secret@db:5000",
         "sqlite:///",
         "sqlite:///:memory:",
         "sqlite:///mlruns/mlflow.db?timeout=5",
@@ -56,8 +67,9 @@ def test_the_environment_overrides_params(project: Path, monkeypatch: pytest.Mon
     ],
 )
 def test_a_uri_that_cannot_hold_a_registry_is_refused(project: Path, uri: str) -> None:
-    with pytest.raises(RegistryError, match="cannot hold a registry"):
+    with pytest.raises(RegistryError, match="cannot hold a registry") as caught:
         registry_location(uri, "compass")
+    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "a b", "x" * 101])
