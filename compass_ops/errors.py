@@ -10,7 +10,8 @@
     ├── StorageError             a file that cannot be read or written
     └── RegistryError            the MLflow registry
         ├── ConflictError        somebody else got there first; exit code 3
-        └── BusyError            others write at the same moment; nothing was done and trying again is safe
+        ├── BusyError            others write at the same moment; nothing was done and trying again is safe
+        └── GoneError            a version's files are not there; a copy may bring them back
 """
 
 
@@ -65,3 +66,7 @@ class ConflictError(RegistryError):
 
 class BusyError(RegistryError):
     """The registry could not take a write or a read at this moment; nothing was done."""
+
+
+class GoneError(RegistryError):
+    """A version's files are not where they should be, which could be looked at."""

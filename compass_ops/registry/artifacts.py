@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from compass_ops.errors import RegistryError
+from compass_ops.errors import GoneError, RegistryError
 from compass_ops.registry.faults import mlflow_errors
 from compass_ops.registry.location import RegistryLocation
 from compass_ops.registry.quiet import quiet_mlflow
@@ -28,7 +28,7 @@ def files_at(location: RegistryLocation, uri: str) -> dict[str, int]:
 
 
 def fetch_folder(location: RegistryLocation, uri: str, into: Path) -> Path:
-    """Download an artifact folder below ``into`` and return where it lies; ``RegistryError`` if it is gone."""
+    """Download an artifact folder below ``into`` and return where it lies; ``GoneError`` if it is gone."""
     quiet_mlflow()
     from mlflow.artifacts import download_artifacts
 
@@ -38,7 +38,7 @@ def fetch_folder(location: RegistryLocation, uri: str, into: Path) -> Path:
     except RegistryError as error:
         if files_at(location, uri):
             raise
-        raise RegistryError(f"{masked(uri)}: {GONE}") from error
+        raise GoneError(f"{masked(uri)}: {GONE}") from error
 
 
 def put_folder(location: RegistryLocation, folder: Path, uri: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from compass_ops.errors import CompassError
+from compass_ops.errors import CompassError, GoneError, RegistryError
 from compass_ops.registry.mirror import LanguageView, corrections, outside, told
 from compass_ops.registry.mirroring import mirror
 from compass_ops.registry.names import known_language
@@ -144,7 +144,7 @@ def verify_versions(store: RegistryStore, names: Iterable[str], *, every_version
     Raises
     ------
     RegistryError
-        If a name is unknown, or a history was altered.
+        If a name is unknown, a history was altered, or files cannot be read for another reason than that they are gone.
     """
     views = store.read()
     checked: dict[str, list[str]] = {}
@@ -159,10 +159,14 @@ def verify_versions(store: RegistryStore, names: Iterable[str], *, every_version
 
 
 def _faults(store: RegistryStore, view: LanguageView, number: str) -> list[str]:
+    name = f"{view.state.language}/{number}"
     try:
         version = view.versions[existing_version(number, view)]
+    except RegistryError as error:
+        return [f"{name}: {error}"]
+    try:
         with store.opened(version, checked=False) as folder:
             faults = version_faults(folder, expected=version.tags.get("manifest"))
-    except CompassError as error:
+    except GoneError as error:
         faults = [str(error)]
-    return [f"{view.state.language}/{number}: {fault}" for fault in faults]
+    return [f"{name}: {fault}" for fault in faults]

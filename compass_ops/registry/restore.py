@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from compass_ops.errors import CompassError, RegistryError
+from compass_ops.errors import GoneError, RegistryError
 from compass_ops.registry.history import Entry
 from compass_ops.registry.location import author, now
 from compass_ops.registry.mirror import LanguageView, Version
@@ -48,10 +48,11 @@ def restore(store: RegistryStore, view: LanguageView, number: str, why: str) -> 
 
 
 def _is_whole(store: RegistryStore, version: Version) -> bool:
+    """Whether every file is as registered; files that cannot be read now are an error, so that none is replaced."""
     try:
-        with store.opened(version):
-            return True
-    except CompassError:
+        with store.opened(version, checked=False) as folder:
+            return not version_faults(folder, expected=version.tags.get("manifest"))
+    except GoneError:
         return False
 
 

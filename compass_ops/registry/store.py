@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from compass_ops.errors import ConflictError, RegistryError
+from compass_ops.errors import ConflictError, GoneError, RegistryError
 from compass_ops.registry import artifacts, claims, faults, tracking
 from compass_ops.registry.database import is_known, read_database
 from compass_ops.registry.database_client import DatabaseClient
@@ -244,13 +244,13 @@ class RegistryStore:
         Raises
         ------
         RegistryError
-            If files are gone, or naming the file that differs.
+            Naming the file that differs; ``GoneError`` if all are gone.
         """
         with ExitStack() as stack:
             if version.source.startswith("file:"):
                 folder = Path(url2pathname(urlsplit(version.source).path))
                 if not folder.is_dir():
-                    raise RegistryError(f"{folder}: {artifacts.GONE}")
+                    raise GoneError(f"{folder}: {artifacts.GONE}")
             else:
                 aside = stack.enter_context(tempfile.TemporaryDirectory(prefix="compass."))
                 folder = artifacts.fetch_folder(self.location, version.source, Path(aside))

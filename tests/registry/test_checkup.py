@@ -13,6 +13,7 @@ from compass_ops.registry.tracking import open_client
 from tests.registry.conftest import Decisions, ask, files_of
 from tests.registry.test_mirroring import by_hand
 from tests.registry.test_reconcile import counted_writes, promote, run, shown
+from tests.registry.test_restore import unread
 
 
 def found(store: RegistryStore, *languages: str) -> list[tuple[str, str | None]]:
@@ -159,6 +160,15 @@ def test_every_fault_of_every_file_is_named(store: RegistryStore, decisions: Dec
     assert "the files are gone" in fault
     (fault,) = verify_versions(store, ["sw/9"], every_version=False)["sw/9"]
     assert "has no version 9" in fault
+
+
+def test_files_that_cannot_be_read_now_are_no_fault_of_theirs(
+    store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(store, decisions, "sw", 1)
+    unread(monkeypatch)
+    with pytest.raises(RegistryError, match="timed out"):
+        verify_versions(store, ["sw"], every_version=False)
 
 
 def test_a_history_that_is_gone_is_not_taken_for_one_that_never_was(store: RegistryStore, decisions: Decisions) -> None:

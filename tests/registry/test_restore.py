@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,17 @@ def snapshot(store: RegistryStore) -> None:
 
 def bring_back(store: RegistryStore, version: str = "1") -> str:
     return restore(store, store.read_language("sw"), version, "files were deleted")
+
+
+def unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let files be where they are, and no download of them end well."""
+
+    @contextmanager
+    def failing(*_: object, **__: object) -> Iterator[Path]:
+        raise RegistryError("fetching version 1 failed (timed out)")
+        yield Path()
+
+    monkeypatch.setattr(RegistryStore, "opened", failing)
 
 
 def to_dvc_cache(root: Path, folder: Path, cache: str = ".dvc/cache") -> None:
@@ -147,6 +160,20 @@ def test_a_champion_whose_version_and_files_were_both_deleted_comes_back_whole(
     shutil.rmtree(folder)
     bring_back(store)
     assert file_digests(files_of(store, "sw", "2")) == before
+
+
+def test_files_that_cannot_be_read_now_are_not_replaced(
+    store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A download that times out, or has no room, says nothing about the files."""
+    promote(store, decisions, "sw", 1)
+    snapshot(store)
+    unread(monkeypatch)
+    written: list[object] = []
+    monkeypatch.setattr(RegistryStore, "put_files", lambda *arguments: written.append(arguments))
+    with pytest.raises(RegistryError, match="timed out"):
+        bring_back(store)
+    assert written == []
 
 
 def test_a_deleted_version_that_is_not_the_champion_stays_deleted(store: RegistryStore, decisions: Decisions) -> None:
