@@ -129,9 +129,10 @@ def collect(project: Project, yes: bool, as_json: bool) -> None:
 
     from compass_ops.registry.collect import discard_leftovers, found_leftovers
 
-    found = found_leftovers(project.store, project.policies.retention_days)
+    days = project.policies.retention_days
+    found = found_leftovers(project.store, days)
     if yes:
-        discard_leftovers(project.store, found)
+        discard_leftovers(project.store, found, days)
     if as_json:
         print_json([asdict(one) | {"deleted": yes} for one in found])
     else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from compass_ops.errors import ConflictError
 from compass_ops.registry.location import author, now
 from compass_ops.registry.mirror import LanguageView
 from compass_ops.registry.retention import Leftover, discarding, leftovers
@@ -17,13 +18,18 @@ def found_leftovers(store: RegistryStore, days: int) -> list[Leftover]:
     return [leftover for view in store.read().values() for leftover in leftovers(view, at, days)]
 
 
-def discard_leftovers(store: RegistryStore, found: Iterable[Leftover]) -> None:
+def discard_leftovers(store: RegistryStore, found: Iterable[Leftover], days: int) -> None:
     """Delete versions and their files. The history says so first: what an interruption leaves, the doctor removes.
+
+    Parameters
+    ----------
+    found : iterable of Leftover
+        What ``found_leftovers`` returned for ``days``; each is looked at again before it goes.
 
     Raises
     ------
     ConflictError
-        If somebody moved one of the languages since; what was deleted before stays so.
+        If somebody moved one of the languages since, or needs a version again; what was deleted before stays so.
     """
     who = author()
     for leftover in found:
@@ -31,7 +37,13 @@ def discard_leftovers(store: RegistryStore, found: Iterable[Leftover]) -> None:
         version = view.versions.get(leftover.version)
         if version is None:
             continue
-        store.append(discarding(leftover, view, who, now()))
+        when = now()
+        if all(one.version != leftover.version for one in leftovers(view, when, days)):
+            raise ConflictError(
+                f"{leftover.language}: version {leftover.version} is needed again, since somebody changed the registry "
+                "meanwhile, and was kept. Look with `compass status`, then rerun."
+            )
+        store.append(discarding(leftover, view, who, when))
         store.discard(leftover.language, version)
 
 

@@ -2,6 +2,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from compass_ops.errors import ConflictError
 from compass_ops.registry.collect import archive_unlisted, discard_leftovers, found_leftovers, unlisted
 from compass_ops.registry.history import Entry, LanguageState, after
 from compass_ops.registry.mirror import LanguageView, Version
@@ -87,12 +88,12 @@ def test_discarding_deletes_the_files_and_the_history_remembers(
                 patch.setattr(RegistryStore, "discard", die)
             else:
                 patch.setattr("mlflow.tracking.MlflowClient.delete_model_version", die)
-            discard_leftovers(store, found)
+            discard_leftovers(store, found, 0)
         view = store.read_language("sw")
         assert (view.state.discarded, "2" in view.versions) == (frozenset("2"), True)
         store.discard("sw", version)
     else:
-        discard_leftovers(store, found)
+        discard_leftovers(store, found, 0)
     view = store.read_language("sw")
     assert (sorted(view.versions), view.state.discarded, view.state.production) == (["1"], frozenset("2"), "1")
     assert not store.has_files(version)
@@ -103,6 +104,18 @@ def test_discarding_deletes_the_files_and_the_history_remembers(
     assert found_leftovers(store, 0) == []
 
 
+def test_a_version_that_a_rollback_needs_again_is_kept(store: RegistryStore, decisions: Decisions) -> None:
+    for seed in (1, 2, 3):
+        promote(store, decisions, "sw", seed)
+    found = found_leftovers(store, 0)
+    assert [one.version for one in found] == ["1"]
+    ask(store, "rolled back", "sw")  # to 2, before which there is 1
+    with pytest.raises(ConflictError, match=r"sw: version 1 is needed again.*compass status"):
+        discard_leftovers(store, found, 0)
+    assert store.has_files(store.read_language("sw").versions["1"])
+    assert ask(store, "rolled back", "sw").version == "1"
+
+
 def test_discarding_a_version_leaves_the_files_that_it_shares_with_the_champion(
     store: RegistryStore, decisions: Decisions
 ) -> None:
@@ -111,7 +124,7 @@ def test_discarding_a_version_leaves_the_files_that_it_shares_with_the_champion(
     champion = store.read_language("sw").versions["1"]
     tags = {f"compass.{key}": value for key, value in champion.tags.items()}
     open_client(store.location).create_model_version("compass-sw", champion.source, champion.run_id, tags)
-    discard_leftovers(store, found_leftovers(store, 0))
+    discard_leftovers(store, found_leftovers(store, 0), 0)
     view = store.read_language("sw")
     assert list(view.versions) == ["1"]
     store.fetch(view.versions["1"], store.location.root / "fetched")
