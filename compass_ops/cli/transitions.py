@@ -147,7 +147,7 @@ def rollback(project: Project, /, to: str | None, **given: Any) -> None:
       compass rollback --all --why "the new base is broken"
 
     Rolling back twice goes two champions back. No stage promotes anything for a held language until
-    `compass release`.
+    `compass release`; a hold that is there already stays.
     """
     if to is not None:
         (named,) = _one(given["languages"])
@@ -188,6 +188,8 @@ def hold(project: Project, /, **given: Any) -> None:
     \b
       compass hold sw --why "the data are being corrected"
       compass hold --all --why "holiday"
+
+    A language that is held already keeps the hold it has, and --all passes over it.
     """
     _do(project, "held", given, lambda view: view.state.hold is None, versions=False)
 

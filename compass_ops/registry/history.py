@@ -35,7 +35,7 @@ HELD, RELEASED = "held", "released"
 TESTED = "tested"  # on the gate half, though what was decided could not take effect; it moves nothing
 KINDS = (*MOVES, HELD, RELEASED, TESTED)
 _JUDGEMENTS = (PROMOTED, REFUSED, STAGED, REJECTED)
-_HOLDING = (ROLLED_BACK, HELD)
+HOLDING = (ROLLED_BACK, HELD)
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def after(state: LanguageState, entry: Entry) -> LanguageState:
         changes["judged"] = {**state.judged, entry.digest: Judgement(entry.kind, entry.record)}
     if entry.kind == PROMOTED and entry.window is not None and entry.window not in state.adopted:
         changes["adopted"] = (*state.adopted, entry.window)
-    if entry.kind in _HOLDING:
+    if entry.kind in HOLDING and state.hold is None:  # a rollback leaves the hold of another person
         changes["hold"] = Hold(entry.who, entry.why)
     if entry.kind == RELEASED:
         changes["hold"] = None

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from compass_ops.errors import ConflictError, RegistryError
-from compass_ops.registry.history import HELD, RELEASED, Entry, LanguageState
+from compass_ops.registry.history import HELD, HOLDING, RELEASED, Entry, LanguageState
 from compass_ops.registry.mirror import LanguageView
 from compass_ops.registry.names import checked_version
 from compass_ops.registry.stages import (
@@ -137,6 +137,14 @@ def _return(ask: Ask, view: LanguageView) -> Entry:
 
 
 def _holding(ask: Ask, view: LanguageView) -> Entry:
+    state = view.state
+    if (hold := state.hold) is not None:
+        said = (hold.who, hold.why)
+        began = next(one for one in reversed(state.entries) if one.kind in HOLDING and (one.who, one.why) == said)
+        raise RegistryError(
+            f"{ask.language}: {hold.who} holds it already, since {began.when[:16]} ({hold.why}). Talk to "
+            f"{hold.who}, or `compass release {ask.language}` first."
+        )
     return Entry(ask.language, HELD, ask.who, ask.when, ask.why, previous=view.state.head)
 
 

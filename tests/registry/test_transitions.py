@@ -106,6 +106,18 @@ def test_a_held_language_is_promoted_by_nobody_but_can_be_rolled_back() -> None:
     assert answer(ask("rolled back"), held).version == "1"
 
 
+def test_a_hold_is_not_replaced_by_another_persons() -> None:
+    view = moved(FIRST, SECOND)
+    state = after(view.state, replace(answer(ask("held"), view), why="demo"))
+    held = LanguageView(state, view.versions)
+    told = r"ann holds it already, since 2026-11-24T10:00 \(demo\)\..*`compass release sw` first"
+    with pytest.raises(RegistryError, match=told):
+        answer(replace(ask("held"), who="bob", why="mine"), held)
+    back = after(state, answer(replace(ask("rolled back"), who="bob", why="complaints"), held))
+    assert (back.production, back.hold) == ("1", state.hold)
+    assert after(back, answer(ask("released"), LanguageView(back, view.versions))).hold is None
+
+
 def test_a_language_whose_champion_was_archived_rolls_back_to_it() -> None:
     view = moved(FIRST, SECOND, ("retired", "2", "Production", "Archived"))
     assert view.state.production is None
