@@ -89,6 +89,12 @@ def test_every_path_is_a_dependency_or_an_output(stage: str) -> None:
 
 
 @pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_reads_the_transfer_matrix_depends_on_its_digest(stage: str) -> None:
+    reads = Path("compass_ops/selection/subset.py") in code_of(stage) and "sample" in ROAD["stages"][stage]["params"]
+    assert ("build/sources/sample.json" in dependencies(stage)) == reads
+
+
+@pytest.mark.parametrize("stage", STAGES)
 def test_data_come_from_earlier_stages(stage: str) -> None:
     earlier = [out for other in ROAD["stages"] if other != stage for out in outputs(other)]
     orphans = [path for path in dependencies(stage) if not any(overlap(path, out) for out in earlier)]
