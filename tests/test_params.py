@@ -151,6 +151,21 @@ def test_a_missing_section_is_one_line(report: Report, section: str) -> None:
         (("traffic", "origin", "kind"), "simulate", "must be one of 'none', 'log', 'simulated'; got 'simulate'. Did"),
         (("traffic", "origin", "kind"), ABSENT, "is missing. Choose kind: simulated, log or none."),
         (("traffic", "until"), "2", "must match pattern '^[0-9]{4}$'; got '2'. Name the last window"),
+        (
+            ("registry", "uri"),
+            "mlruns/mlflow.db",
+            "must be the path of an SQLite file, without ? and %, or the address",
+        ),
+        (("registry", "uri"), "sqlite:///", "must be the path of an SQLite file, "),
+        (("registry", "uri"), "sqlite:///a?timeout=5", "must be the path of an SQLite file, "),
+        (
+            ("registry", "uri"),
+            "postgres://ann:secret@db/mlflow",
+            "must be the path of an SQLite file, without ? and %, or the address of a database or server; "
+            "got 'postgres://***@db/mlflow'. Give MLflow's URI, such as sqlite:///mlruns/mlflow.db",
+        ),
+        (("registry", "experiment"), "", "must be of letters a to z, digits, '-', '_' and '.', 100 at most; got ''."),
+        (("registry", "experiment"), "a b", "must be of letters a to z, "),
         # one key against another
         (("base", "model", "shape", "heads"), 3, ""),
         (("drift", "permutations"), 5, ""),

@@ -2,7 +2,6 @@
 
 import getpass
 import os
-import re
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -10,12 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from compass_ops.errors import RegistryError
+from compass_ops.registry_sections import REMOTE, SQLITE, is_experiment, is_registry_uri
 from compass_ops.terminal import masked
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"  # MLflow's own variable
-_SQLITE = "sqlite:///"
-_REMOTE = ("http://", "https://", "databricks")
-_DATABASES = (_SQLITE, "postgresql", "mysql", "mssql")
 
 
 @dataclass(frozen=True)
@@ -39,12 +36,12 @@ class RegistryLocation:
     @property
     def database(self) -> Path | None:
         """The SQLite file, or None for a server."""
-        return Path(self.uri.removeprefix(_SQLITE)) if self.uri.startswith(_SQLITE) else None
+        return Path(self.uri.removeprefix(SQLITE)) if self.uri.startswith(SQLITE) else None
 
     @property
     def artifacts(self) -> str | None:
         """Where a new experiment's artifacts go; None leaves the choice to the server."""
-        if self.uri.startswith(_REMOTE):
+        if self.uri.startswith(REMOTE):
             return None
         beside = self.root / "mlruns" if self.database is None else self.database.parent
         return (beside / "artifacts" / self.experiment).as_uri()
@@ -77,17 +74,17 @@ def located(uri: str, experiment: str) -> RegistryLocation:
         If the URI is of no kind that MLflow's registry can live in.
     """
     root = project_root()
-    if not re.fullmatch(r"\w[\w.-]{0,99}", experiment, re.ASCII):
+    if not is_experiment(experiment):
         raise RegistryError(f"{experiment[:80]!r} cannot name an experiment. Use letters, digits, - and _.")
-    if uri.startswith(_SQLITE):
-        path = str(root / uri.removeprefix(_SQLITE))
-        if not uri.removeprefix(_SQLITE) or path.endswith(":memory:") or set(path) & set("?%"):
+    if uri.startswith(SQLITE):
+        path = str(root / uri.removeprefix(SQLITE))
+        if not is_registry_uri(uri) or not is_registry_uri(f"{SQLITE}{path}"):
             raise RegistryError(
                 f"{uri!r} ({path}) cannot hold a registry: it must be the path of a file, without ? and %. Set "
                 "registry.uri to one such as sqlite:///mlruns/mlflow.db, in a folder whose name has neither."
             )
-        uri = f"{_SQLITE}{path}"
-    elif not uri.startswith((*_REMOTE, *_DATABASES)):
+        uri = f"{SQLITE}{path}"
+    elif not is_registry_uri(uri):
         raise RegistryError(
             f"{masked(uri)!r} cannot hold a registry. Set registry.uri or MLFLOW_TRACKING_URI to a database such as "
             "sqlite:///mlruns/mlflow.db or to the address of an MLflow server."
