@@ -198,7 +198,8 @@ class RegistryStore:
 
     def settle_left(self) -> None:
         """Note the effect of decisions on several languages whose writer died before it could."""
-        for found in list_versions(self._client, self.location, f"name = '{HISTORY}'"):
+        history = f"name = '{HISTORY}'"
+        for found in [] if self._is_missing() else list_versions(self._client, self.location, history):
             if is_decision_on_several(found) and EFFECT not in found.tags:
                 self._settle(str(found.version), self._has(*entries_of(found)))
 

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -109,6 +110,14 @@ def _this_machine() -> str:
     from compass_ops.registry import claims
 
     return claims._this_process().rsplit(" ", 2)[0]
+
+
+@pytest.mark.usefixtures("on_file")
+def test_a_mistyped_path_makes_no_database(store: RegistryStore) -> None:
+    location = replace(store.location, uri="sqlite:///" + str(store.location.root / "typo.db"))
+    mistyped = RegistryStore(location)
+    assert repair(mistyped, examine(mistyped, ["sw"]), "doctor") == []
+    assert not (location.root / "typo.db").exists()
 
 
 def test_an_altered_history_ends_the_examination(store: RegistryStore, decisions: Decisions) -> None:
