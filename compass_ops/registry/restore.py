@@ -3,6 +3,7 @@
 import configparser
 import hashlib
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.versions import DECISION, run_notes, verify_version, version_faults
 from compass_ops.storage import file_digest, read_json
 from compass_ops.training.version import MANIFEST
+
+_MD5 = re.compile(r"[0-9a-f]{32}")
 
 
 def restore(store: RegistryStore, view: LanguageView, number: str, why: str) -> str:
@@ -144,9 +147,7 @@ def _cached(root: Path, language: str, aside: Path) -> Iterator[Path]:
     """Yield the version folders of a language that DVC's cache holds, each laid out below ``aside``."""
     cache = _cache_folder(root) / "files" / "md5"
     for listing in sorted(cache.glob("??/*.dir")):
-        files = {
-            item["relpath"]: cache / item["md5"][:2] / item["md5"][2:] for item in json.loads(listing.read_bytes())
-        }
+        files = {path: cache / digest[:2] / digest[2:] for path, digest in _listed(listing).items()}
         for path in sorted(files):
             where, _, name = path.rpartition("/")
             if name != MANIFEST or language not in where.split("/") or not files[path].is_file():
@@ -156,6 +157,20 @@ def _cached(root: Path, language: str, aside: Path) -> Iterator[Path]:
                 {p: f for p, f in files.items() if p.startswith(f"{where}/")}, where, folder
             ):
                 yield folder
+
+
+def _listed(listing: Path) -> dict[str, str]:
+    """Return {path: MD5} of a listing of DVC's cache: nothing of a damaged one, and no path that leads out of it."""
+    try:
+        items = json.loads(listing.read_bytes())
+        found = {str(item["relpath"]): str(item["md5"]) for item in items}
+    except (OSError, ValueError, TypeError, KeyError):  # of no use as a copy; another listing may be
+        return {}
+    return {path: digest for path, digest in found.items() if _stays_below(path) and _MD5.fullmatch(digest)}
+
+
+def _stays_below(path: str) -> bool:
+    return not {"", ".", ".."} & set(path.split("/"))  # an empty part makes the rest of a path absolute
 
 
 def _lay_out(files: dict[str, Path], where: str, folder: Path) -> bool:

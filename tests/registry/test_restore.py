@@ -52,6 +52,24 @@ def to_dvc_cache(root: Path, folder: Path, cache: str = ".dvc/cache") -> None:
     _keep(root / cache, json.dumps(items).encode(), ".dir")
 
 
+def only_in_dvc_cache(store: RegistryStore, decisions: Decisions) -> Path:
+    """Leave a champion's files in DVC's cache alone; return the project's folder."""
+    promote(store, decisions, "sw", 1)
+    snapshot(store)
+    root = store.location.root
+    to_dvc_cache(root, root / "build" / "register")
+    for folder in (root / ".memo", root / "build" / "register", files_of(store, "sw", "1")):
+        shutil.rmtree(folder)
+    return root
+
+
+def first_listing(root: Path, content: bytes) -> None:
+    """Put a listing into DVC's cache that is read before all others."""
+    path = root / ".dvc" / "cache" / "files" / "md5" / "00" / "00.dir"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+
+
 def _keep(cache: Path, content: bytes, ending: str) -> str:
     digest = hashlib.md5(content).hexdigest()
     target = cache / "files" / "md5" / digest[:2] / f"{digest[2:]}{ending}"
@@ -89,6 +107,31 @@ def test_dvcs_cache_is_found_where_its_settings_say(store: RegistryStore, decisi
     for folder in (root / ".memo", root / "build" / "register", files_of(store, "sw", "1")):
         shutil.rmtree(folder)
     assert "are back" in bring_back(store)
+
+
+@pytest.mark.parametrize(
+    "damaged", [b"", b"not json", b"\xff", b"3", b"[3]", b'{"relpath": "a"}', b'[{"relpath": "a"}]', b'[{"md5": "x"}]']
+)
+def test_a_damaged_listing_of_dvcs_cache_is_passed_over(
+    store: RegistryStore, decisions: Decisions, damaged: bytes
+) -> None:
+    root = only_in_dvc_cache(store, decisions)
+    first_listing(root, damaged)
+    assert "are back" in bring_back(store)
+
+
+def test_a_listing_of_dvcs_cache_cannot_write_outside_its_copy(
+    store: RegistryStore, decisions: Decisions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = only_in_dvc_cache(store, decisions)
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(aside))
+    digest = _keep(root / ".dvc" / "cache", b"x", "")
+    paths = ["sw/manifest.json", "sw/../../escaped", f"sw/{tmp_path}/escaped"]
+    first_listing(root, json.dumps([{"relpath": path, "md5": digest} for path in paths]).encode())
+    assert "are back" in bring_back(store)
+    assert list(tmp_path.rglob("escaped")) == []
 
 
 def test_altered_and_added_files_are_replaced(store: RegistryStore, decisions: Decisions) -> None:
