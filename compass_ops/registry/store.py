@@ -275,13 +275,11 @@ class RegistryStore:
         self._tag(model_name(language), checked_version(version.number), f"{TAG}{REPORT}{note[0]}", note[1])
 
     def discard(self, language: str, version: Version) -> None:
-        """Delete a version, with its files and run unless another has them too; nothing where it is gone already."""
+        """Delete a version, with its own files and run unless another has them too; nothing happens if it is gone."""
         others = self.read_language(language).versions.values()
         # A registration takes those of an earlier one again if the answer to that one was lost.
         if all(one.source != version.source for one in others if one.number != version.number):
-            artifacts.delete_folder(self.location, version.source)
-            with faults.mlflow_errors(self.location, f"deleting the run of {language}"), faults.gone_already():
-                self._client.delete_run(version.run_id)
+            tracking.delete_version_run(self._client, self.location, version.run_id, version.source)
         doing = f"deleting version {version.number} of {language}"
         with faults.mlflow_errors(self.location, doing), faults.gone_already():
             self._client.delete_model_version(model_name(language), checked_version(version.number))

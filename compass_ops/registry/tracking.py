@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from compass_ops.errors import RegistryError
-from compass_ops.registry.faults import made_by_another, mlflow_errors
+from compass_ops.registry.artifacts import delete_folder
+from compass_ops.registry.faults import gone_already, made_by_another, mlflow_errors
 from compass_ops.registry.location import RegistryLocation
 from compass_ops.registry.quiet import quiet_mlflow
 
@@ -167,6 +168,22 @@ def log_version_run(
         client.log_artifacts(run.run_id, str(folder), "version")
         client.set_terminated(run.run_id, "FINISHED")
         return run.run_id, f"{client.get_run(run.run_id).info.artifact_uri}/version"
+
+
+def delete_version_run(client: Any, location: RegistryLocation, run_id: str, uri: str) -> None:
+    """Delete what ``log_version_run`` left, the files at ``uri`` and their run; nothing where it left none or is gone.
+
+    A version that was registered past compass may have files of other owners, such as MLflow's ``models:/m-...``.
+    """
+    place: str | None = None
+    if run_id:
+        with mlflow_errors(location, f"looking for run {run_id}"), gone_already():
+            place = f"{client.get_run(run_id).info.artifact_uri}/version"
+    if uri != place:
+        return
+    delete_folder(location, uri)
+    with mlflow_errors(location, f"deleting run {run_id}"), gone_already():
+        client.delete_run(run_id)
 
 
 def log_report(client: Any, location: RegistryLocation, run_id: str, path: Path, folder: str) -> None:

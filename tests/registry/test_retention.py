@@ -3,12 +3,13 @@ from datetime import datetime, timedelta
 import pytest
 
 from compass_ops.errors import ConflictError
+from compass_ops.registry.artifacts import files_at
 from compass_ops.registry.collect import archive_unlisted, discard_leftovers, found_leftovers, unlisted
 from compass_ops.registry.history import Entry, LanguageState, after
 from compass_ops.registry.mirror import LanguageView, Version
 from compass_ops.registry.retention import leftovers
 from compass_ops.registry.store import RegistryStore
-from compass_ops.registry.tracking import open_client
+from compass_ops.registry.tracking import experiment_id, open_client
 from compass_ops.registry.versions import verify_version
 from tests.registry.conftest import Decisions, ask
 from tests.registry.test_reconcile import promote, run, shown
@@ -114,6 +115,27 @@ def test_a_version_that_a_rollback_needs_again_is_kept(store: RegistryStore, dec
         discard_leftovers(store, found, 0)
     assert store.has_files(store.read_language("sw").versions["1"])
     assert ask(store, "rolled back", "sw").version == "1"
+
+
+@pytest.mark.parametrize("source", ["a logged model", "a run's", "compass:/nowhere"])
+def test_of_a_version_that_was_registered_past_compass_the_row_alone_goes(
+    store: RegistryStore, decisions: Decisions, monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    promote(store, decisions, "sw", 1)
+    client = open_client(store.location)
+    experiment = experiment_id(client, store.location)
+    run = client.create_run(experiment)
+    client.log_text(run.info.run_id, "somebody's", "model/weights.txt")
+    theirs = f"{run.info.artifact_uri}/model"
+    if source == "a logged model":
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", store.location.uri)  # where MLflow looks for the model
+        source = f"models:/{client.create_logged_model(experiment, source_run_id=run.info.run_id).model_id}"
+    client.create_model_version("compass-sw", theirs if source == "a run's" else source, run.info.run_id)
+    discard_leftovers(store, found_leftovers(store, 0), 0)
+    view = store.read_language("sw")
+    assert (sorted(view.versions), view.state.discarded) == (["1"], frozenset("2"))
+    assert client.get_run(run.info.run_id).info.lifecycle_stage == "active"
+    assert list(files_at(store.location, theirs)) == ["weights.txt"]
 
 
 def test_discarding_a_version_leaves_the_files_that_it_shares_with_the_champion(
