@@ -37,7 +37,7 @@ def rows_from(
     for one in found:
         if one.name == HISTORY:
             of_one = [(int(one.version), entry) for entry in entries_of(one) if only in (None, entry.language)]
-            entries.extend(of_one if only is None or one.tags.get(EFFECT) != "void" else ())
+            entries.extend(of_one if only is None or not _is_void(one) else ())
         elif (language := language_of(one.name)) is not None:
             shown[language].append(_version(one))
     if only is None and not entries:
@@ -90,6 +90,11 @@ def _seal(entries: Sequence[Entry]) -> str:
 def is_decision_on_several(found: Any) -> bool:
     """Whether a model version is a decision on several languages."""
     return found.name == HISTORY and sum(key.startswith(ENTRY) for key in found.tags) > 1
+
+
+def _is_void(found: Any) -> bool:
+    """Whether a decision's writer noted that it is void, which only depends on others where there are several."""
+    return found.tags.get(EFFECT) == "void" and is_decision_on_several(found)
 
 
 def entries_of(found: Any) -> list[Entry]:

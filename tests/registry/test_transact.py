@@ -133,6 +133,16 @@ def test_a_decision_on_several_languages_whose_writer_died_is_read_the_same_by_a
     assert store.read_language("sw").state.production == "1"
 
 
+def test_what_somebody_noted_of_a_decision_on_one_language_counts_for_no_reader(
+    store: RegistryStore, decisions: Decisions
+) -> None:
+    promote(store, decisions, "sw", 1)
+    promote(store, decisions, "sw", 2)
+    open_client(store.location).set_model_version_tag("compass-history", "2", "compass.effect", "void")
+    assert store.read_language("sw").state == store.read()["sw"].state
+    assert store.read_language("sw").state.production == "2"
+
+
 def test_a_promotion_needs_the_evidence_that_params_ask_for(store: RegistryStore, decisions: Decisions) -> None:
     champion = promote(store, decisions, "sw", 1)
     decisions.decide("sw", decisions.candidate("sw", 2), "refuse", against=("1", champion))
