@@ -172,6 +172,8 @@ def archive(project: Project, /, **given: Any) -> None:
 
     \b
       compass archive sw/4 --why "trained on the wrong data"
+
+    A champion that was deleted from the registry, and has no copy to restore it from, can be archived too.
     """
     _do(project, "retired", given, None)
 

@@ -62,8 +62,9 @@ class LanguageView:
         number, language = self.state.production, self.state.language
         if number is not None and number not in self.versions:
             raise RegistryError(
-                f"{language}: version {number} is in Production but was deleted from the registry. Go back to a former "
-                f"champion with `compass rollback {language} --why ...`."
+                f"{language}: version {number} is in Production but was deleted from the registry. Bring it back with "
+                f"`compass restore {language} --why ...`, a former champion with `compass rollback {language} --why "
+                f"...`, or let the base serve alone: `compass archive {language}/{number} --why ...`."
             )
         return None if number is None else self.versions[number]
 

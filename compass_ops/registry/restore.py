@@ -69,7 +69,8 @@ def _register_anew(store: RegistryStore, view: LanguageView, number: str, why: s
         )
     with found_copy(store.location.root, language, adapter=digest) as folder:
         if folder is None:
-            raise RegistryError(_no_copy(store, language, number))
+            alone = f"`compass archive {language}/{number}` lets the base serve alone."
+            raise RegistryError(f"{_no_copy(store, language, number)} If there is no former champion, {alone}")
         record = read_json(folder / DECISION)
         # A restoration that was interrupted may have got as far as this.
         again = view.version_of(digest, record["record_digest"])

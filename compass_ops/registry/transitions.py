@@ -118,7 +118,10 @@ def _rejection(ask: Ask, view: LanguageView) -> Entry:
 
 
 def _retirement(ask: Ask, view: LanguageView) -> Entry:
-    return _move(ask, view, existing_version(ask.version, view), ARCHIVED)
+    state, version = view.state, ask.version
+    if version is None or version in view.versions or version not in (state.production, state.staging):
+        version = existing_version(version, view)
+    return _move(ask, view, version, ARCHIVED)  # also of a champion that was deleted, which stops what reads the fleet
 
 
 def _return(ask: Ask, view: LanguageView) -> Entry:
@@ -168,7 +171,8 @@ _ANSWERS: Mapping[str, Callable[[Ask, LanguageView], Entry]] = MappingProxyType(
 
 
 def _move(ask: Ask, view: LanguageView, version: str, target: str) -> Entry:
-    state, tags = view.state, view.versions[version].tags
+    state, found = view.state, view.versions.get(version)
+    tags = found.tags if found is not None else {}
     source = state.stages.get(version, NONE)
     try:
         check_move(ask.kind, source, target, former_champion=version in state.champions)

@@ -1,10 +1,15 @@
 """What persons ask for, on a real registry."""
 
+from pathlib import Path
+
 import pytest
 
 from compass_ops.errors import BusyError, ConflictError, ModelError, RegistryError
+from compass_ops.registry.checkup import examine
 from compass_ops.registry.history import Entry
 from compass_ops.registry.location import now
+from compass_ops.registry.restore import restore
+from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
 from compass_ops.registry.transact import transact
@@ -180,6 +185,27 @@ def test_with_manual_promotion_what_passes_waits_for_a_person(
     assert shown(store) == ({"1": "Production", "2": "Archived"}, {"champion": "1"})
     assert statuses(run(store, decisions, manual=True)) == {"sw": "unchanged"}
     assert store.read_language("sw").state.adopted == ()
+
+
+def test_a_deleted_only_champion_without_a_copy_can_be_archived(
+    store: RegistryStore, decisions: Decisions, project: Path
+) -> None:
+    promote(store, decisions, "sw", 1)
+    promote(store, decisions, "tr", 1)
+    open_client(store.location).delete_model_version("compass-sw", "1")
+    out, memo = project / "snapshot", project / "memo"
+    with pytest.raises(RegistryError, match=r"sw: version 1 is in Production but was deleted.*compass archive sw/1"):
+        write_snapshot(store, out, memo)
+    with pytest.raises(RegistryError, match=r"sw: no copy of version 1 is left.*`compass archive sw/1` lets the base"):
+        restore(store, store.read_language("sw"), "1", "because")
+    entry = ask(store, "retired", "sw", version="1")
+    assert (entry.source, entry.target, entry.version) == ("Production", "Archived", "1")
+    assert store.read_language("sw").state.production is None
+    write_snapshot(store, out, memo)
+    assert [path.name for path in (out / "production").iterdir()] == ["tr"]
+    assert examine(store, ["sw", "tr"]) == []
+    with pytest.raises(RegistryError, match="sw: has no version 1"):
+        ask(store, "retired", "sw", version="1")
 
 
 @pytest.mark.parametrize(
