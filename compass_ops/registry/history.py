@@ -241,9 +241,23 @@ def _moved(state: LanguageState, entry: Entry) -> dict[str, Any]:
         line = tuple(version if known == entry.replaces else known for known in line)
     if target == PRODUCTION:
         changes |= {"line": line_after(line, version), "champions": state.champions | {version}}
-    if entry.kind == DISCARDED:
-        changes["discarded"] = state.discarded | {version}
+    discarded = state.discarded - {version}  # what came back under the number is not what was given up
+    changes["discarded"] = discarded | {version} if entry.kind == DISCARDED else discarded
     return changes
+
+
+def check_number(state: LanguageState, version: str, digest: str) -> None:
+    """Raise ``RegistryError`` if the history knows another adapter under a new version's number, or discarded it.
+
+    MLflow gives every number out again once a whole registered model was deleted.
+    """
+    if version in state.stages and (version in state.discarded or state.digests.get(version) != digest):
+        raise RegistryError(
+            f"{state.language}: adapter {digest[:12]} is registered as version {version}, which the history knows as "
+            "another adapter or as discarded: somebody deleted the registered model, and MLflow counts from 1 again. "
+            f"Restore the registry's database from a backup; or delete version {version} in MLflow and rerun, until "
+            "the number is a new one."
+        )
 
 
 def registry_json(states: Mapping[str, LanguageState]) -> dict[str, Any]:

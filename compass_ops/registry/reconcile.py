@@ -27,7 +27,7 @@ from typing import Any
 
 from compass_ops.errors import ConflictError, RegistryError
 from compass_ops.registry.decisions import Receipt, Record, Write, plan_writes
-from compass_ops.registry.history import TESTED, Entry, LanguageState
+from compass_ops.registry.history import TESTED, Entry, LanguageState, check_number
 from compass_ops.registry.location import author, git_commit, now, running_experiment
 from compass_ops.registry.mirror import LanguageView, corrections
 from compass_ops.registry.mirroring import mirror, mirror_decided
@@ -127,7 +127,7 @@ def apply(
         if version is None:
             version = _register(store, write, evidence, workplace)
         try:
-            _decide(store, write, version)
+            _decide(store, write, version, view.state)
         except ConflictError as error:
             receipts[write.language] = Receipt("conflict", str(error), version)
             continue
@@ -143,8 +143,9 @@ def _count_look(store: RegistryStore, write: Write, receipt: Receipt) -> None:
         store.append(_entry(write, why))
 
 
-def _decide(store: RegistryStore, write: Write, version: str) -> None:
+def _decide(store: RegistryStore, write: Write, version: str, state: LanguageState) -> None:
     """Write the entry with which a decision takes effect; the files of what is to serve are verified first."""
+    check_number(state, version, write.digest)
     target = _TARGETS[write.kind]
     check_move(write.kind, NONE, target)
     if target == PRODUCTION:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from compass_ops.errors import GoneError, RegistryError
-from compass_ops.registry.history import Entry
+from compass_ops.registry.history import Entry, check_number
 from compass_ops.registry.location import author, now
 from compass_ops.registry.mirror import LanguageView, Version
 from compass_ops.registry.mirroring import mirror_decided
@@ -76,6 +76,7 @@ def _register_anew(store: RegistryStore, view: LanguageView, number: str, why: s
         again = view.version_of(digest, record["record_digest"])
         if again is None:
             again = store.add_version(language, folder, run_notes(read_json(folder / MANIFEST), record))
+        check_number(state, again, digest)
         brought = store.read_language(language).versions[again]
         if not _is_whole(store, brought):  # the run was still there, its files were not
             store.put_files(brought, folder)

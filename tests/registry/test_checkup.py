@@ -8,6 +8,8 @@ import pytest
 
 from compass_ops.errors import RegistryError
 from compass_ops.registry.checkup import Finding, examine, repair, verify_versions
+from compass_ops.registry.location import now
+from compass_ops.registry.retention import Leftover, discarding
 from compass_ops.registry.snapshot import write_snapshot
 from compass_ops.registry.store import RegistryStore
 from compass_ops.registry.tracking import open_client
@@ -110,6 +112,20 @@ def _this_machine() -> str:
     from compass_ops.registry import claims
 
     return claims._this_process().rsplit(" ", 2)[0]
+
+
+def test_a_champion_that_came_back_under_a_discarded_number_is_not_deleted(
+    store: RegistryStore, decisions: Decisions
+) -> None:
+    for seed in (1, 2):
+        promote(store, decisions, "sw", seed)
+    view = store.read_language("sw")
+    store.append(discarding(Leftover("sw", "1", "x"), view, "ann", now()))  # and killed, so that the files are there
+    assert found(store) == [("left behind", "1")]
+    ask(store, "rolled back", "sw")
+    assert found(store) == []
+    mended(store)
+    assert store.has_files(store.read_language("sw").versions["1"])
 
 
 @pytest.mark.usefixtures("on_file")

@@ -474,6 +474,19 @@ def test_two_decisions_on_one_adapter_do_not_share_a_version(
     assert shown(store)[0] == {"1": "None", "2": "Archived"}
 
 
+def test_a_candidate_is_not_promoted_under_a_number_that_mlflow_gives_out_again(
+    store: RegistryStore, decisions: Decisions
+) -> None:
+    promote(store, decisions, "sw", 1)
+    champion = promote(store, decisions, "sw", 2)
+    open_client(store.location).delete_registered_model("compass-sw")
+    third = decisions.candidate("sw", 3)
+    decisions.decide("sw", third, against=("2", champion))
+    with pytest.raises(RegistryError, match=f"sw: adapter {third[:12]} is registered as version 1, which the history"):
+        run(store, decisions)
+    assert store.read_language("sw").state.production == "2"
+
+
 def test_a_lost_race_is_an_error_of_its_own_kind(store: RegistryStore, decisions: Decisions) -> None:
     promote(store, decisions, "sw", 1)
     with pytest.raises(ConflictError, match="sw: somebody else changed the registry"):

@@ -219,6 +219,26 @@ def test_files_that_cannot_be_read_now_are_not_replaced(
     assert written == []
 
 
+def test_a_number_that_mlflow_gives_out_again_is_not_taken_for_the_version_that_had_it(
+    store: RegistryStore, decisions: Decisions
+) -> None:
+    """MLflow counts from 1 again after a whole registered model was deleted."""
+    promote(store, decisions, "sw", 1)
+    digest = promote(store, decisions, "sw", 2)
+    snapshot(store)
+    client = open_client(store.location)
+    client.delete_registered_model("compass-sw")
+    told = "sw: adapter .* is registered as version 1, which the history knows as another"
+    with pytest.raises(RegistryError, match=told):
+        bring_back(RegistryStore(store.location), "2")
+    assert [entry.kind for entry in store.read_language("sw").state.entries] == ["promoted", "promoted"]
+    client.delete_model_version("compass-sw", "1")
+    assert "the same files are version 2 now" in bring_back(RegistryStore(store.location), "2")
+    state = store.read_language("sw").state
+    assert (state.production, state.digests["2"], state.line) == ("2", digest, ("1", "2"))
+    assert examine(store, ["sw"]) != []  # version 1, to roll back to, is gone
+
+
 def test_a_deleted_version_that_is_not_the_champion_stays_deleted(store: RegistryStore, decisions: Decisions) -> None:
     champion = promote(store, decisions, "sw", 1)
     decisions.decide("sw", decisions.candidate("sw", 2), "refuse", against=("1", champion))
