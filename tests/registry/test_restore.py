@@ -5,9 +5,8 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -35,10 +34,8 @@ def bring_back(store: RegistryStore, version: str = "1") -> str:
 def unread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let files be where they are, and no download of them end well."""
 
-    @contextmanager
-    def failing(*_: object, **__: object) -> Iterator[Path]:
+    def failing(*_: object, **__: object) -> NoReturn:
         raise RegistryError("fetching version 1 failed (timed out)")
-        yield Path()
 
     monkeypatch.setattr(RegistryStore, "opened", failing)
 
