@@ -7,6 +7,7 @@
     ├── SourceError              a data source that cannot be read
     ├── DataFault                one language's data: that language stops, the others go on
     ├── ModelError               base model, embedder or adapter: missing, damaged, or another than expected
+    │   └── NoVectorError        texts that the embedder has no finite vector for
     ├── StorageError             a file that cannot be read or written
     └── RegistryError            the MLflow registry
         ├── ConflictError        somebody else got there first; exit code 3
