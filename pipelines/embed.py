@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from compass_ops.errors import ModelError
+from compass_ops.errors import NoVectorError
 from compass_ops.fanout import fan_out
 from compass_ops.model_files import entry_from
 from compass_ops.params import load_params
@@ -37,8 +37,8 @@ def main(records: Path, base: Path, out: Path) -> None:
         prompts, model = read_table(records / f"{cell}.parquet").column("prompt").to_pylist(), embedder()
         try:
             vectors = embed_texts(model, prompts, settings.prefix, settings.batch_rows)
-        except ModelError as error:
-            raise ModelError(f"records of {cell} (role/language): {error}") from error
+        except NoVectorError as error:
+            raise NoVectorError(f"records of {cell} (role/language): {error}") from error
         write_array(folder / "vectors.npy", vectors)
 
     files = [file for role in ROLES for file in sorted((records / role).glob("*.parquet"))]

@@ -129,7 +129,7 @@ def with_response(verdict: Verdict, response: Response) -> Verdict:
 
 def adopted_verdict(judged: Judged, rows: tuple[int, int]) -> Verdict:
     """Return the verdict on a window that Production, or a version before it, was made for: it is not tested again."""
-    sentence = "A promoted version was made for this window, so it is not tested against itself."
+    sentence = "A version that was promoted was made for this window, so the window is not tested again."
     return Verdict(judged, ADOPTED, sentence, (), None, *rows, 0, NOTHING)
 
 

@@ -65,10 +65,9 @@ def attach_reports(store: RegistryStore, drift: Path) -> list[str]:
             continue
         place = 1 + max((one.place for one in logged), default=0)
         note = json.dumps(told | {"place": place}, sort_keys=True, ensure_ascii=False)
-        files = [drift / language / VERDICT]
         # Where nothing alarmed, the page that stage drift left may be of an earlier alarm.
-        if row["alarmed"] or row["last_alarm"] is None:
-            files += [file for file in (drift / language / "report.html",) if file.exists()]
+        names = (VERDICT, "report.html") if row["alarmed"] or row["last_alarm"] is None else (VERDICT,)
+        files = [drift / language / name for name in names if (drift / language / name).exists()]
         store.attach_report(language, view.versions[row["version"]], files, (row["window"], note))
         written.append(language)
     return written

@@ -65,9 +65,10 @@ def _tokenizer(entry: ModelEntry, folder: Path) -> PreTrainedTokenizerBase:
         raise ModelError(f"{entry.id}: {folder} holds no tokenizer that can be loaded ({error}).") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(f"{entry.id}: {folder}: the tokenizer has no end token, by which an answer ends. Give it one.")
-    if (last := tokenizer("a")["input_ids"][-1]) in tokenizer.all_special_ids:
+    text, bare = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
+    if text[-1:] != bare[-1:]:
         raise ModelError(
-            f"{entry.id}: {folder}: the tokenizer adds {tokenizer.convert_ids_to_tokens(last)} at the end of every "
+            f"{entry.id}: {folder}: the tokenizer adds {tokenizer.convert_ids_to_tokens(text[-1])} at the end of every "
             "text, where a prompt must stay open for its answer. Switch that off (add_eos_token, post-processor)."
         )
     if tokenizer.pad_token is None:

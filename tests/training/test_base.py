@@ -3,11 +3,15 @@
 from pathlib import Path
 
 import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from tokenizers.processors import TemplateProcessing
+from transformers import PreTrainedTokenizerFast
 
 from compass_ops.errors import ModelError
 from compass_ops.model_files import folder_entry
-from compass_ops.training.base import load_base, train_tokenizer
+from compass_ops.storage import read_json, write_json
+from compass_ops.training.base import load_base, load_tokenizer, train_tokenizer
 from tests.tiny_models import TEXTS, save_tiny_model
 
 
@@ -27,12 +31,15 @@ def test_a_folder_that_holds_no_language_model_is_said(tmp_path: Path) -> None:
         load_base(folder_entry(Path("base"), tmp_path), tmp_path)
 
 
+def save_without(token: str, folder: Path) -> None:
+    """Save a tiny model whose tokenizer lacks one of its special tokens."""
+    save_tiny_model("llama", folder)
+    file = folder / "tokenizer_config.json"
+    write_json(file, read_json(file) | {token: None})
+
+
 def test_a_tokenizer_without_padding_pads_with_its_end(tmp_path: Path) -> None:
-    save_tiny_model("llama", tmp_path / "base")
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        file = tmp_path / "base" / name
-        if file.exists():
-            file.write_text(file.read_text().replace('"pad_token": "<|pad|>"', '"pad_token": null'))
+    save_without("pad_token", tmp_path / "base")
     _, tokenizer = load_base(folder_entry(Path("base"), tmp_path), tmp_path)
     assert tokenizer.pad_token == tokenizer.eos_token
 
@@ -54,11 +61,16 @@ def test_a_tokenizer_that_ends_every_text_is_refused(tmp_path: Path) -> None:
         load_base(folder_entry(Path("base"), tmp_path), tmp_path)
 
 
-def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path) -> None:
+def test_a_tokenizer_that_knows_no_latin_letter_is_no_such(tmp_path: Path) -> None:
+    """The token of what it does not know is a special one too."""
+    words = Tokenizer(WordLevel({"<unk>": 0, "<|end|>": 1, "ሰላም": 2}, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, eos_token="<|end|>", unk_token="<unk>")
     save_tiny_model("llama", tmp_path / "base")
-    for name in ("tokenizer_config.json", "special_tokens_map.json"):
-        file = tmp_path / "base" / name
-        if file.exists():
-            file.write_text(file.read_text().replace('"eos_token": "<|end|>"', '"eos_token": null'))
+    tokenizer.save_pretrained(tmp_path / "base")
+    assert load_tokenizer(folder_entry(Path("base"), tmp_path), tmp_path)("ሰላም")["input_ids"] == [2]
+
+
+def test_a_tokenizer_without_an_end_token_is_refused(tmp_path: Path) -> None:
+    save_without("eos_token", tmp_path / "base")
     with pytest.raises(ModelError, match="the tokenizer has no end token, by which an answer ends"):
         load_base(folder_entry(Path("base"), tmp_path), tmp_path)
