@@ -126,11 +126,13 @@ def test_of_a_version_that_was_registered_past_compass_the_row_alone_goes(
     experiment = experiment_id(client, store.location)
     run = client.create_run(experiment)
     client.log_text(run.info.run_id, "somebody's", "model/weights.txt")
-    theirs = f"{run.info.artifact_uri}/model"
+    theirs, model = f"{run.info.artifact_uri}/model", None
     if source == "a logged model":
         monkeypatch.setenv("MLFLOW_TRACKING_URI", store.location.uri)  # where MLflow looks for the model
-        source = f"models:/{client.create_logged_model(experiment, source_run_id=run.info.run_id).model_id}"
-    client.create_model_version("compass-sw", theirs if source == "a run's" else source, run.info.run_id)
+        model = client.create_logged_model(experiment, source_run_id=run.info.run_id).model_id
+        source = f"models:/{model}"
+    source = theirs if source == "a run's" else source
+    client.create_model_version("compass-sw", source, run.info.run_id, model_id=model)  # a server asks for its id
     discard_leftovers(store, found_leftovers(store, 0), 0)
     view = store.read_language("sw")
     assert (sorted(view.versions), view.state.discarded) == (["1"], frozenset("2"))
