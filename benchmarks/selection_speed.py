@@ -8,10 +8,7 @@ is its own; both end with the centroids, whose inertia over the whole pool is co
 embedding is another job.
 """
 
-import json
 import resource
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -40,13 +37,8 @@ Made = TypeVar("Made")
 @click.option(
     "--rounds", default=2, show_default=True, help="Runs of each way, alternating; the fastest of each counts."
 )
-@click.option("--way", type=click.Choice(["ours", "obvious"]), hidden=True, help="Run one way on a folder made before.")
-@click.option("--folder", type=click.Path(path_type=Path), hidden=True)
-def main(rows: int, clusters: int, budget: int, rounds: int, way: str | None, folder: Path | None) -> None:
+def main(rows: int, clusters: int, budget: int, rounds: int) -> None:
     """Print seconds, peak memory and inertia of both ways, and how the project's time grows with the pool."""
-    if way is not None and folder is not None:
-        click.echo(json.dumps(_timed(way, folder, clusters, budget)))
-        return
     with tempfile.TemporaryDirectory(prefix="compass.") as work:
         whole, tenth = Path(work) / "whole", Path(work) / "tenth"
         apart(make_pool, whole, rows)
@@ -54,8 +46,8 @@ def main(rows: int, clusters: int, budget: int, rounds: int, way: str | None, fo
         found: dict[str, list[dict[str, float]]] = {"ours": [], "obvious": []}
         for _ in range(rounds):
             for name in ("ours", "obvious"):
-                found[name].append(_apart(name, whole, clusters, budget))
-        small = _apart("ours", tenth, clusters, budget // 10)
+                found[name].append(apart(_timed, name, whole, clusters, budget))
+        small = apart(_timed, "ours", tenth, clusters, budget // 10)
     ours, obvious = (min(runs, key=lambda run: run["seconds"]) for runs in (found["ours"], found["obvious"]))
     for name, run in (("ours", ours), ("obvious", obvious)):
         figures = f"{run['seconds']:8.1f} s  peak {run['peak_gib']:.2f} GiB  inertia per row {run['inertia']:.4f}"
@@ -103,14 +95,6 @@ def _near(centres: NDArray[np.float32], topics: NDArray[np.int64], rng: np.rando
     return np.asarray(moved / np.linalg.norm(moved, axis=1, keepdims=True), np.float32)
 
 
-def _apart(way: str, folder: Path, clusters: int, budget: int) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.selection_speed", "--way", way, "--folder", str(folder)]
-    command += ["--clusters", str(clusters), "--budget", str(budget)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
-
-
 def _timed(way: str, folder: Path, clusters: int, budget: int) -> dict[str, float]:
     if way == "ours":  # what a stage has imported is not what is timed
         from compass_ops import params as _params  # noqa: F401
@@ -133,18 +117,17 @@ def _ours(folder: Path, clusters: int, budget: int) -> tuple[NDArray[np.float32]
     from compass_ops.selection.compass_plus import compass_plus
     from compass_ops.selection.distances import language_distances
     from compass_ops.selection.problem import Held, Items, Pool, Problem
-    from compass_ops.selection_sections import KMeansParams
 
     vectors = np.load(folder / "pool.npy", mmap_mode="r")
     rng = np.random.default_rng(0)
-    settings = KMeansParams(kind="kmeans", clusters=clusters, fit_rows=256 * clusters)
-    centroids = fit_centroids(vectors, settings, rng)
+    params = load_params(PARAMS)
+    centroids = fit_centroids(vectors, params.cluster.model_copy(update={"clusters": clusters}), rng)
     costs = np.ones(len(vectors), np.int64)
     names = tuple(f"l{code}" for code in range(TARGETS + 5))
     languages = np.load(folder / "languages.npy")
     texts = pq.read_table(folder / "texts.parquet")["prompt"].to_pylist()
     pool = Pool(assign(vectors, centroids), texts, costs, vectors, languages, names)
-    parts = load_params(PARAMS).sample.compass_plus
+    parts = params.sample.compass_plus
     choose = compass_plus(parts)
     chosen = []
     for code, (asked, own) in enumerate(zip(np.load(folder / "asked.npy"), np.load(folder / "own.npy"), strict=True)):

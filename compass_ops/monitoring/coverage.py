@@ -95,7 +95,8 @@ def plan_text(plan: Plan) -> str:
     for one, cells in zip(shown, lines[1:], strict=True):
         table += [_line(cells, widths), *_examples(one)]
     quiet = len(plan["clusters"]) - len(shown)
-    rest = [f"{quiet} more clusters are neither asked nor held nor drawn from."] if quiet else []
+    more = "1 more cluster is" if quiet == 1 else f"{quiet} more clusters are"
+    rest = [f"{more} neither asked nor held nor drawn from."] if quiet else []
     notes = [f"Note: {plain(note)}" for note in plan["notes"]]
     return "\n".join([f"{plan['language']}: {headline(plan)}", *notes, how_to_read(plan), "", *table, *rest])
 

@@ -14,8 +14,11 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PIPELINES = sorted(path.relative_to(ROOT) for path in ROOT.glob("benchmarks/*/dvc.yaml"))
-SELECTION = Path("benchmarks/selection/dvc.yaml")
-STAGES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / SELECTION).read_text("utf-8"))["stages"]
+STAGES: list[tuple[Path, str, dict[str, Any]]] = [
+    (path, name, stage["do"])
+    for path in PIPELINES
+    for name, stage in yaml.safe_load((ROOT / path).read_text("utf-8"))["stages"].items()
+]
 # How errors are told, files and params read, cells remembered: nothing of what a stage leaves.
 PLUMBING = (
     "benchmarks.options", "benchmarks.reporting", "compass_ops.errors", "compass_ops.fanout",
@@ -68,14 +71,15 @@ def imports() -> grimp.ImportGraph:
     return graph
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_of_the_selection_depends_on_the_code_that_it_imports(stage: str) -> None:
+@pytest.mark.parametrize(
+    ("pipeline", "name", "stage"), STAGES, ids=[f"{path.parent.name}-{name}" for path, name, _ in STAGES]
+)
+def test_a_stage_depends_on_the_code_that_it_imports(pipeline: Path, name: str, stage: dict[str, Any]) -> None:
     """DVC does not follow imports: without the dependency it would keep what other code made."""
-    done = STAGES[stage]["do"]
-    [script] = re.findall(r"python -m (\S+)", done["cmd"])
-    modules = {script, *imports().find_upstream_modules(script)} - WITHOUT_EFFECT.get(stage, set())
+    [script] = re.findall(r"python -m (\S+)", stage["cmd"])
+    modules = {script, *imports().find_upstream_modules(script)} - WITHOUT_EFFECT.get(name, set())
     needed = {Path(*module.split(".")).with_suffix(".py") for module in modules}
-    folder = SELECTION.parent / "worldfacts"
-    declared = {Path(os.path.normpath(folder / path)) for path in done["deps"] if path.startswith("..")}
+    folder = pipeline.parent / "worldfacts"
+    declared = {Path(os.path.normpath(folder / path)) for path in stage["deps"] if path.startswith("..")}
     assert {path for path in needed if not any(path.is_relative_to(own) for own in declared)} == set(), "missing"
     assert {own for own in declared if not any(path.is_relative_to(own) for path in needed)} == set(), "superfluous"

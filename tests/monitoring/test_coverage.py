@@ -103,7 +103,7 @@ def test_the_terminal_shows_the_same_without_what_is_quiet() -> None:
         ["1", "75.0%", "25.0%", "60.0%", "50.0%", "10", "90", "10"],
         ["0", "25.0%", "75.0%", "40.0%", "0.0%", "0", "90", "0"],
     ]
-    assert lines[-1] == "1 more clusters are neither asked nor held nor drawn from."
+    assert lines[-1] == "1 more cluster is neither asked nor held nor drawn from."
 
 
 def test_the_terminal_shows_three_examples_each_shortened() -> None:
