@@ -15,6 +15,12 @@
         └── GoneError            a version's files are not there; a copy may bring them back
 """
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 
 class CompassError(Exception):
     """An error with a remedy; ends a command with exit code 1."""
@@ -50,7 +56,18 @@ class ModelError(CompassError):
 
 
 class NoVectorError(ModelError):
-    """The embedder has no vector, or none that is finite, for some texts."""
+    """The embedder has no vector, or none that is finite, for some texts.
+
+    Parameters
+    ----------
+    message : str
+    vectors : float32 (n, d)
+        Of all texts; a row of those without a vector is not a number.
+    """
+
+    def __init__(self, message: str, vectors: "NDArray[np.float32]") -> None:
+        super().__init__(message)
+        self.vectors = vectors
 
 
 class StorageError(CompassError):

@@ -38,7 +38,7 @@ def main(records: Path, base: Path, out: Path) -> None:
         try:
             vectors = embed_texts(model, prompts, settings.prefix, settings.batch_rows)
         except NoVectorError as error:
-            raise NoVectorError(f"records of {cell} (role/language): {error}") from error
+            raise NoVectorError(f"records of {cell} (role/language): {error}", error.vectors) from error
         write_array(folder / "vectors.npy", vectors)
 
     files = [file for role in ROLES for file in sorted((records / role).glob("*.parquet"))]

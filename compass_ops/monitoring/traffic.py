@@ -16,7 +16,7 @@ from compass_ops.corpus.records import to_table
 from compass_ops.corpus.traits import session_numbers, text_traits
 from compass_ops.errors import ParamsError, SourceError
 from compass_ops.monitoring.request_log import LogSettings, Reject, Request, read_log
-from compass_ops.monitoring.windows import EMBEDDER_FILE, Embedding
+from compass_ops.monitoring.windows import EMBEDDER_FILE, Embedding, vectors_to_keep
 from compass_ops.seeding import generator
 from compass_ops.storage import fresh_folder, write_array, write_json, write_table
 
@@ -129,7 +129,9 @@ def write_traffic(traffic: Traffic, out: Path, embedding: Embedding | None = Non
             for language, table in tables.items():
                 file = aside / name / f"{language}.parquet"
                 if embedding is not None:
-                    write_array(file.with_suffix(".npy"), embedding.embed(table.column("prompt").to_pylist()))
+                    write_array(
+                        file.with_suffix(".npy"), vectors_to_keep(embedding, table.column("prompt").to_pylist())
+                    )
                 write_table(file, table if embedding is None else _without_text(table))
         write_json(aside / WINDOWS_FILE, sorted(traffic.windows))
         if embedding is not None:

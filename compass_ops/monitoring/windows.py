@@ -64,11 +64,15 @@ def embedded(language: str, embedding: Embedding, prompts: Sequence[str], place:
     try:
         return embedding.embed(prompts)
     except NoVectorError as error:
-        raise DataFault(
-            language,
-            f"the embedder has no vector for some prompts of {place}, such as those of characters that it does not "
-            "know. Leave them out of the log, or choose another base.embedder.",
-        ) from error
+        raise _without_vector(language, place) from error
+
+
+def vectors_to_keep(embedding: Embedding, prompts: Sequence[str]) -> NDArray[np.float32]:
+    """Embed prompts, float32 (n, d) unit rows; one without a vector is not a number, and `read_window` says so."""
+    try:
+        return embedding.embed(prompts)
+    except NoVectorError as error:
+        return error.vectors
 
 
 def read_window(language: str, file: Path, embedding: Embedding) -> Window:
@@ -77,7 +81,7 @@ def read_window(language: str, file: Path, embedding: Embedding) -> Window:
     Raises
     ------
     DataFault
-        If vectors are not finite, or were kept by another embedder or with another prefix.
+        If a prompt has no vector, or vectors were kept by another embedder or with another prefix.
     """
     table = read_table(file)
     kept = file.with_suffix(".npy")
@@ -94,10 +98,20 @@ def read_window(language: str, file: Path, embedding: Embedding) -> Window:
         vectors = read_array(kept)
     else:
         vectors = embedded(language, embedding, table.column("prompt").to_pylist(), f"window {file.parent.name}")
-    if vectors.ndim != 2 or len(vectors) != table.num_rows or not np.isfinite(vectors).all():
+    if vectors.ndim != 2 or len(vectors) != table.num_rows:
         raise DataFault(
             language,
-            f"the embedder gave vectors of shape {vectors.shape}, or such as are not finite, for the "
-            f"{table.num_rows} prompts of window {file.parent.name}.",
+            f"the embedder gave vectors of shape {vectors.shape} for the {table.num_rows} prompts of window "
+            f"{file.parent.name}.",
         )
+    if not np.isfinite(vectors).all():
+        raise _without_vector(language, f"window {file.parent.name}")
     return Window(file.parent.name, table, vectors)
+
+
+def _without_vector(language: str, place: str) -> DataFault:
+    return DataFault(
+        language,
+        f"the embedder has no vector for some prompts of {place}, such as those of characters that it does not "
+        "know. Leave them out of the log, or choose another base.embedder.",
+    )

@@ -34,8 +34,8 @@ def embed_texts(
 
     Raises
     ------
-    ModelError
-        If the embedder returns a vector that is not finite or has no length.
+    NoVectorError
+        If the embedder returns a vector that is not finite or has no length; it holds those of the other texts.
     """
     prefixed = [prefix + text for text in texts]
     vectors = np.asarray(
@@ -43,13 +43,16 @@ def embed_texts(
         np.float32,
     )
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    bad = np.flatnonzero(~np.isfinite(lengths[:, 0]) | (lengths[:, 0] == 0))
+    lengths[~np.isfinite(lengths) | (lengths == 0)] = np.nan
+    unit = vectors / lengths
+    bad = np.flatnonzero(np.isnan(lengths))
     if bad.size:
         raise NoVectorError(
             f"The embedder gave no finite vector for {texts[bad[0]]!r} and {bad.size - 1} other texts. Leave them out "
-            "of the data, or choose another base.embedder."
+            "of the data, or choose another base.embedder.",
+            unit,
         )
-    return vectors / lengths
+    return unit
 
 
 def train_static_embedder(pairs: Sequence[tuple[str, str]], params: TrainedEmbedder, seed: int) -> SentenceTransformer:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from compass_ops.errors import ParamsError, SourceError
+from compass_ops.errors import DataFault, NoVectorError, ParamsError, SourceError
 from compass_ops.monitoring.request_log import LogSettings
 from compass_ops.monitoring.traffic import (
     Phase,
@@ -313,6 +313,30 @@ def test_a_clock_far_ahead_is_rejected(tmp_path: Path) -> None:
 
 def _embed(texts: Sequence[str]) -> np.ndarray[Any, Any]:
     return np.array([[len(text), 1.0] for text in texts], np.float32)
+
+
+def test_without_text_a_prompt_that_has_no_vector_is_a_fault_of_its_language_alone(tmp_path: Path) -> None:
+    """Its text is gone, so that the window says what is wrong when it is read."""
+
+    def embed(texts: Sequence[str]) -> np.ndarray[Any, Any]:
+        vectors = _embed(texts)
+        if "secret" not in texts:
+            return vectors
+        vectors[texts.index("secret")] = np.nan
+        raise NoVectorError("The embedder gave no finite vector for 'secret' and 0 other texts.", vectors)
+
+    lines = [_line(0, "sw"), _line(1, "id"), _line(2, "sw", q="secret"), _line(3, "id")]
+    embedding = Embedding("e" * 64, "", embed)
+    write_traffic(
+        logged_traffic(_log(tmp_path / "log", lines, 2), "0001", LANGUAGES, tmp_path / "log"),
+        tmp_path / "out",
+        embedding,
+    )
+    folder = tmp_path / "out" / "0001"
+    assert np.isfinite(read_window("id", folder / "id.parquet", embedding).vectors).all()
+    with pytest.raises(DataFault, match="no vector for some prompts of window 0001") as caught:
+        read_window("sw", folder / "sw.parquet", embedding)
+    assert "secret" not in str(caught.value)
 
 
 def test_without_text_nothing_that_was_written_is_kept(tmp_path: Path) -> None:

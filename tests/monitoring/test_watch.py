@@ -334,7 +334,7 @@ def test_vectors_that_are_not_finite_fail_the_language(project: Project) -> None
     broken = Embedding("e" * 64, "", lambda texts: np.full((len(texts), CLUSTERS), np.nan, dtype=np.float32))
     row = project.run(embedding=broken)["sw"]
     assert row["verdict"] == "failed"
-    assert "not finite" in str(row["sentence"])
+    assert "no vector for some prompts of window 0001" in str(row["sentence"])
 
 
 def test_a_prompt_that_the_embedder_has_no_vector_for_fails_its_language_alone(project: Project) -> None:
@@ -342,7 +342,7 @@ def test_a_prompt_that_the_embedder_has_no_vector_for_fails_its_language_alone(p
 
     def embed(texts: Sequence[str]) -> NDArray[np.float32]:
         if len(texts) == sum(SHIFTED) + 1:
-            raise NoVectorError("The embedder gave no finite vector for 'secret' and 0 other texts.")
+            raise NoVectorError("The embedder gave no finite vector for 'secret' and 0 other texts.", _embed(texts))
         return _embed(texts)
 
     project.version("sw")

@@ -54,5 +54,7 @@ def test_a_changed_embedder_is_refused(embedder: SentenceTransformer, tmp_path: 
 
 
 def test_a_text_without_a_vector_is_named(embedder: SentenceTransformer) -> None:
-    with pytest.raises(NoVectorError, match="no finite vector for ''"):
+    with pytest.raises(NoVectorError, match="no finite vector for ''") as caught:
         embed_texts(embedder, ["one", ""], "", 2)
+    assert np.array_equal(caught.value.vectors[:1], embed_texts(embedder, ["one"], "", 2))
+    assert np.isnan(caught.value.vectors[1]).all()
