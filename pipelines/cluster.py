@@ -8,7 +8,7 @@ import click
 from compass_ops.params import load_params
 from compass_ops.seeding import generator
 from compass_ops.selection.cluster import assign, fit_centroids, health
-from compass_ops.selection.vectors import read_means, read_pool_vectors, read_vectors
+from compass_ops.selection.vectors import embedded_cells, read_means, read_pool_vectors, read_vectors
 from compass_ops.storage import fresh_folder, write_array, write_json
 from pipelines._stage import path_option, stage
 
@@ -25,8 +25,7 @@ def main(vectors: Path, out: Path) -> None:
     centroids = fit_centroids(pool, params.cluster, rng)
     with fresh_folder(out) as aside:
         write_array(aside / "centroids.npy", centroids)
-        for folder in sorted(vectors.glob("*/*/")):
-            role, language = folder.parent.name, folder.name
+        for role, language in embedded_cells(vectors):
             clusters = assign(read_vectors(vectors, role, language, means), centroids)
             write_array(aside / "assignments" / role / f"{language}.npy", clusters)
         found = health(pool, centroids, languages, rng, settings=params.cluster, centred=params.embed.centred)

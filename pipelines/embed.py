@@ -4,7 +4,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from compass_ops.errors import NoVectorError
+from compass_ops.errors import DataFault, NoVectorError
 from compass_ops.fanout import fan_out
 from compass_ops.model_files import entry_from
 from compass_ops.params import load_params
@@ -38,7 +38,11 @@ def main(records: Path, base: Path, out: Path) -> None:
         try:
             vectors = embed_texts(model, prompts, settings.prefix, settings.batch_rows)
         except NoVectorError as error:
-            raise NoVectorError(f"records of {cell} (role/language): {error}", error.vectors) from error
+            role, language = cell.split("/")
+            told = f"records of role {role}: {error}"
+            if role == "auxiliary":  # all languages choose from it
+                raise NoVectorError(f"{language}: {told}", error.vectors) from error
+            raise DataFault(language, told) from error
         write_array(folder / "vectors.npy", vectors)
 
     files = [file for role in ROLES for file in sorted((records / role).glob("*.parquet"))]

@@ -10,7 +10,7 @@ from compass_ops.params import load_params
 from compass_ops.seeding import generator
 from compass_ops.selection.centring import language_means
 from compass_ops.selection.cluster import assign, fit_centroids, health
-from compass_ops.selection.vectors import read_vectors, vectors_file
+from compass_ops.selection.vectors import embedded_cells, read_vectors, vectors_file
 from compass_ops.storage import fresh_folder, write_array, write_json
 from pipelines._stage import path_option, stage
 
@@ -30,15 +30,13 @@ def _write(vectors: Path, settings: Clustering, rng: np.random.Generator, out: P
     names = sorted(folder.name for folder in (vectors / "auxiliary").iterdir())
     raw = {name: read_vectors(vectors, "auxiliary", name, {}) for name in names}
     means = language_means(raw) if settings.centred else {}
-    for folder in sorted(vectors.glob("*/*/")):
-        role, language = folder.parent.name, folder.name
+    for role, language in embedded_cells(vectors):
         moved = read_vectors(vectors, role, language, means)
         write_array(vectors_file(out / "vectors", role, language), moved)
     joined = np.concatenate([read_vectors(out / "vectors", "auxiliary", name, {}) for name in names])
     centroids = fit_centroids(joined, settings.method, rng)
     write_array(out / "centroids.npy", centroids)
-    for folder in sorted((out / "vectors").glob("*/*/")):
-        role, language = folder.parent.name, folder.name
+    for role, language in embedded_cells(out / "vectors"):
         clusters = assign(read_vectors(out / "vectors", role, language, {}), centroids)
         write_array(out / "assignments" / role / f"{language}.npy", clusters)
     languages = np.repeat(names, [len(raw[name]) for name in names])

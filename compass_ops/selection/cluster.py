@@ -242,7 +242,7 @@ def _warnings(
     or_else = "raise cluster.fit_rows" if settings.fit_rows < sizes.sum() else "add auxiliary data"
     first = "Use" if centred else "Set embed.centred: true, or use"
     told = (
-        (empty > 0, f"{empty} of {len(sizes)} clusters hold no row of the pool: nothing can be drawn there."),
+        (empty > 0, f"{empty} of {len(sizes)} clusters hold no row of the pool: nothing can be drawn there. {fewer}."),
         (
             stability < 0.3,
             f"{changing} fitted on (adjusted Rand index {stability:.2f}): quotas follow chance. {fewer}, or {or_else}.",

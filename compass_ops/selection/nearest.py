@@ -103,16 +103,21 @@ def nearest(problem: Problem, rng: np.random.Generator) -> Choice:
 
     RDS+ takes its vectors from the model that is tuned; here they are the embedder's.
     """
-    # Rows dearer than the whole budget would only take the places of candidates that can be drawn.
-    rows = np.flatnonzero(problem.eligible & (problem.pool.costs <= problem.budget))
-    costs = problem.pool.costs[rows]
-    # Others take at most as many rows as the cheapest that fit, so that an item needs no more candidates.
-    most = int(np.searchsorted(np.cumsum(np.sort(costs)), problem.budget, side="right")) + 1
     order = rng.permutation(len(problem.target))  # whose turn is first decides nothing in the file's order
-    ranked = ranked_candidates(problem.target.vectors[order], problem.pool.vectors[rows], most)
-    taken = round_robin(ranked, costs, problem.budget)
-    reasons = [f"nearest: {near(problem, int(order[item]), int(rows[candidate]))}" for candidate, item in taken]
-    return Choice(rows[[candidate for candidate, _ in taken]].astype(np.int64), reasons)
+    asked, pool = problem.target.vectors[order], problem.pool
+    chosen: Taken = []
+    left, free = problem.budget, problem.eligible.copy()
+    # Mostly once: a second time where candidates that were too dear took the places in the items' lists.
+    while len(rows := np.flatnonzero(free & (pool.costs <= left))):
+        costs = pool.costs[rows]
+        # Items together take at most as many rows as the cheapest that fit: an item needs no more candidates.
+        most = int(np.searchsorted(np.cumsum(np.sort(costs)), left, side="right")) + 1
+        taken = round_robin(ranked_candidates(asked, pool.vectors[rows], most), costs, left)
+        chosen += [(int(rows[candidate]), int(order[item])) for candidate, item in taken]
+        drawn = rows[[candidate for candidate, _ in taken]]
+        left, free[drawn] = left - int(pool.costs[drawn].sum()), False
+    reasons = [f"nearest: {near(problem, item, row)}" for row, item in chosen]
+    return Choice(np.array([row for row, _ in chosen], np.int64), reasons)
 
 
 def near(problem: Problem, item: int, row: int) -> str:

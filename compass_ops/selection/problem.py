@@ -159,7 +159,7 @@ class Choice:
     Attributes
     ----------
     rows : int64 (m,)
-        RowNumbers of the pool, each once.
+        Rows of the pool, each once.
     reasons : sequence of str (m,)
         Why each was taken.
     quota : int64 (K,) or None
@@ -186,7 +186,7 @@ def check(problem: Problem, *, bound: bool) -> tuple[str, ...]:
     Raises
     ------
     DataFault
-        If nothing is asked, a vector is not finite, or the pool is smaller than the budget.
+        If nothing is asked, a vector of what is asked is not finite, or the pool is smaller than the budget.
     """
     language, target = problem.language, problem.target
     if not len(target):
@@ -194,9 +194,16 @@ def check(problem: Problem, *, bound: bool) -> tuple[str, ...]:
     bad = np.flatnonzero(~np.isfinite(target.vectors).all(axis=1))
     if bad.size:
         raise DataFault(
-            language, f"{bad.size} target vectors are not finite, the first that of {target.texts[bad[0]]!r}."
+            language,
+            f"{bad.size} target vectors are not finite, the first that of {target.texts[bad[0]]!r}. Run `dvc repro -f "
+            "embed` to have them anew.",
         )
     supply = int(problem.pool.costs[problem.eligible].sum())
+    if bound and not supply:
+        raise DataFault(
+            language,
+            "the pool holds no row of another language. Add auxiliary data, or set sample.strategy: own_only.",
+        )
     if bound and problem.budget > supply:
         raise DataFault(
             language,

@@ -75,8 +75,8 @@ def sample(settings: SampleParams, problem: Problem, rng: np.random.Generator) -
     Raises
     ------
     DataFault
-        If there is no target, a vector is not finite, the pool is smaller than a budget that binds, or the strategy
-        lacks what it needs.
+        If there is no target, a vector of it is not finite, the pool is smaller than a budget that binds, or the
+        strategy lacks what it needs. The pool's vectors are taken as finite: whoever reads them has checked.
     """
     bound = settings.strategy not in UNBOUND
     noted = check(problem, bound=bound)
@@ -108,7 +108,7 @@ def _unmet(problem: Problem, settings: SampleParams, choice: Choice, spent: int)
         rest = "The rest was asked of the other clusters." if asked_elsewhere else "There is no other to ask."
         notes.append(f"Clusters hold less than their quota: {lacks}. {rest}")
     missing = problem.budget - spent
-    if missing >= problem.pool.costs.max():  # less than that is too little for a row
+    if missing >= _dearest(problem, choice):  # less than that is too little for a row
         where = "the languages chosen" if choice.quota is None else "the clusters where something is missing"
         capped = settings.strategy == "compass_plus" and settings.compass_plus.language_cap < 1
         more = "more that sample.compass_plus.language_cap admits" if capped else "more"
@@ -117,3 +117,11 @@ def _unmet(problem: Problem, settings: SampleParams, choice: Choice, spent: int)
             "The adapter is trained on what there is."
         )
     return tuple(notes)
+
+
+def _dearest(problem: Problem, choice: Choice) -> int:
+    """Return the cost of the dearest row that could have been drawn; 1 if none could."""
+    within = problem.eligible & (problem.pool.costs <= problem.budget)
+    if choice.quota is not None:
+        within &= (choice.quota > 0)[problem.pool.clusters]
+    return int(problem.pool.costs[within].max(initial=1))

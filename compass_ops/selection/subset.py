@@ -15,7 +15,14 @@ from compass_ops.selection.choose import Rows, choose, items_of, plan_record, po
 from compass_ops.selection.distances import TRANSFER_FEATURES, distances_needed, language_distances
 from compass_ops.selection.langrank import TransferMatrix, matrix_from_json
 from compass_ops.selection.problem import Held, Pool, Problem
-from compass_ops.selection.vectors import MEANS_FILE, read_means, read_pool_vectors, read_vectors, vectors_file
+from compass_ops.selection.vectors import (
+    MEANS_FILE,
+    embed_fault,
+    read_means,
+    read_pool_vectors,
+    read_vectors,
+    vectors_file,
+)
 from compass_ops.selection_sections import SampleParams
 from compass_ops.storage import (
     read_array,
@@ -27,6 +34,7 @@ from compass_ops.storage import (
     write_table,
 )
 
+_NEEDED = ("target", "own", "dev", "gate")
 Costs = Callable[[pa.Table], NDArray[np.int64]]
 _MEASURE = (
     "Name the matrix.json of the stage transfer of benchmarks/selection, run with a variant langrank, or choose "
@@ -82,10 +90,10 @@ class SelectionFiles:
         return _digests([*shared, self.vectors / MEANS_FILE, self.clusters / "health.json"])
 
     def problem(self, language: str, settings: SampleParams) -> Problem:
-        """Return a language's problem of choice; ``DataFault`` if ingest left the language out."""
-        state = read_json(self.records / "languages.json")[language]
-        if state["status"] == "failed":
-            raise DataFault(language, state["reason"])
+        """Return a language's problem of choice; ``DataFault`` if ingest or embed left the language out."""
+        fault = self._fault(language)
+        if fault is not None:
+            raise DataFault(language, fault)
         target, own = self.rows("target", language), self.rows("own", language)
         vectors = read_vectors(self.vectors, "target", language, self.means)
         held = Held(own.clusters, own.table.column("prompt").to_pylist(), self.costs(own.table))
@@ -93,6 +101,13 @@ class SelectionFiles:
         asked = items_of(target, vectors)
         problem = Problem(language, asked, held, self.pool[1], count, settings.budget_of(language))
         return with_distances(problem, settings)
+
+    def _fault(self, language: str) -> str | None:
+        """Return why ingest left the language out, or embed one of its roles; an adapter needs all of them."""
+        state = read_json(self.records / "languages.json")[language]
+        if state["status"] == "failed":
+            return str(state["reason"])
+        return next(filter(None, (embed_fault(self.vectors, role, language) for role in _NEEDED)), None)
 
     def digest(self, language: str, settings: SampleParams) -> str:
         """Digest everything that a language's choice, or its failure, depends on but the seed and the costs."""
@@ -107,7 +122,7 @@ class SelectionFiles:
         ]
         files = [*self.pool_digests, *_digests(private)]
         parts = settings.model_dump(exclude={"overrides", "budget", "transfer_matrix"})
-        state = read_json(self.records / "languages.json")[language]["status"]
+        state = "ok" if self._fault(language) is None else "failed"
         return value_digest([state, files, matrix_digest(settings), parts, settings.budget_of(language)])
 
 

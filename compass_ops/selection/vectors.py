@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from compass_ops.errors import ModelError
+from compass_ops.errors import DataFault, ModelError
+from compass_ops.fanout import RECEIPT
 from compass_ops.selection.centring import Means, centred
-from compass_ops.storage import read_array, read_table, write_table
+from compass_ops.storage import read_array, read_json, read_table, write_table
 
 MEANS_FILE = "means.parquet"
 
@@ -22,8 +23,30 @@ def vectors_file(folder: Path, role: str, language: str) -> Path:
     return folder / role / language / "vectors.npy"
 
 
+def embedded_cells(folder: Path) -> list[tuple[str, str]]:
+    """Return the roles and languages that have vectors, in order."""
+    return sorted((file.parent.parent.name, file.parent.name) for file in folder.glob("*/*/vectors.npy"))
+
+
+def embed_fault(folder: Path, role: str, language: str) -> str | None:
+    """Return why a language's records of a role could not be embedded, if they could not."""
+    receipt = folder / role / language / RECEIPT
+    return str(read_json(receipt)["reason"]) if receipt.exists() else None
+
+
 def read_vectors(folder: Path, role: str, language: str, means: Means) -> NDArray[np.float32]:
-    """Read vectors float32 (n, d), without the language's mean; ``ModelError`` if one is not finite."""
+    """Read vectors float32 (n, d), without the language's mean.
+
+    Raises
+    ------
+    DataFault
+        If the embedder had none for some of the records.
+    ModelError
+        If one is not finite.
+    """
+    fault = embed_fault(folder, role, language)
+    if fault is not None:
+        raise DataFault(language, fault)
     file = vectors_file(folder, role, language)
     vectors = read_array(file)
     with np.errstate(invalid="ignore"):  # the sum of a row that is not finite is not either, and needs little memory

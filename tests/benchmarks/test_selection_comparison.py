@@ -222,10 +222,12 @@ def test_every_data_set_is_set_up(dataset: str) -> None:
     assert rivals <= set(comparison.variants)
 
 
-def test_the_default_is_what_won_on_dev_at_the_budget() -> None:
+def test_the_default_is_dev_s_best_strategy_at_the_budget_and_no_variant_of_it_is_shown_to_be_better() -> None:
     road = load_params(ROOT / "params.yaml")
     assert road.sample.strategy == OWN
     for dataset, entries in read_json(HERE / "dev.json").items():
+        if dataset.endswith("_other_base"):  # nothing is chosen by it
+            continue
         comparison = load_comparison(HERE / dataset / "comparison.yaml")
         assert comparison.compass_plus == road.sample.compass_plus
         rivals = {name: entry["mean_accuracy"] for name, entry in entries.items() if not name.startswith(ABLATION)}

@@ -214,7 +214,7 @@ def badly_clustered() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray
 def test_bad_clusterings_are_told_in_words() -> None:
     found = judged(*badly_clustered())
     empty, changing, mixed, one = found.warnings
-    assert empty.endswith("of 9 clusters hold no row of the pool: nothing can be drawn there.")
+    assert empty.endswith("of 9 clusters hold no row of the pool: nothing can be drawn there. Ask for fewer clusters.")
     assert changing.startswith("Clusters change with the rows they are fitted on (adjusted Rand index 0.")
     assert changing.endswith("Ask for fewer clusters, or add auxiliary data."), "all rows are fitted on already"
     assert mixed.startswith("Rows are no nearer to their own cluster than to others (silhouette -0.")

@@ -78,6 +78,17 @@ def test_rows_dearer_than_the_whole_budget_keep_no_other_from_being_drawn() -> N
     assert not nearest(costly(asked, [3] * 40), np.random.default_rng(0)).rows.size
 
 
+def test_candidates_that_are_too_dear_at_last_keep_no_other_from_being_drawn() -> None:
+    """Two rows of 4 leave 2 of 10; all other candidates cost 4: the prompt has as many as rows of 1 fit, and one."""
+    there = pool([0] * 60, ["id"] * 60)
+    asked = problem([0], [1], there, budget=10)
+    near = np.argsort(-(asked.target.vectors[0] @ there.vectors.T))
+    costs = np.ones(60, np.int64)
+    costs[near[:30]] = 4
+    choice = nearest(costly(asked, costs.tolist()), np.random.default_rng(0))
+    assert choice.rows.tolist() == near[[0, 1, 30, 31]].tolist()
+
+
 def test_reasons_name_the_prompt_and_the_cosine() -> None:
     problem = random_problem(0)
     choice = nearest(problem, np.random.default_rng(0))

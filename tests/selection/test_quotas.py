@@ -177,3 +177,6 @@ def test_caps_that_bind_everywhere_leave_the_rest_undrawn() -> None:
         assert (cells <= supply + 1e-6).all()
         assert (cells.sum(axis=0) <= most + 1e-6).all()
         assert (cells.sum(axis=1) <= quota + 1e-6).all()
+        short = cells.sum(axis=1) < quota - 1e-6
+        full = (cells >= supply - 1e-6) | (cells.sum(axis=0) >= most - 1e-6)
+        assert full[short].all(), "where something is missing no language could give more"

@@ -8,9 +8,9 @@ import pytest
 
 from compass_ops.errors import DataFault
 from compass_ops.selection.problem import Items
-from compass_ops.selection.sample import sample
+from compass_ops.selection.sample import sample, strategy
 from compass_ops.selection_sections import UNBOUND, StrategyName
-from tests.selection.problems import plus, pool, problem, random_problem, settings
+from tests.selection.problems import costly, plus, pool, problem, random_problem, settings
 
 NAMES = get_args(StrategyName)
 
@@ -37,11 +37,17 @@ def test_the_plan_adds_up(name: str) -> None:
 def test_a_reason_stays_with_its_row(name: str) -> None:
     small = random_problem(2)
     plan = sample(settings(name), small, rng())
+    choice = strategy(settings(name))(small, rng())
+    assert dict(zip(plan.rows, plan.reasons, strict=True)) == dict(zip(choice.rows, choice.reasons, strict=True))
     for row, reason in zip(plan.rows, plan.reasons, strict=True):
-        assert (
-            name in ("all", "dsir", "nearest", "langsim", "langrank") or f"cluster {small.pool.clusters[row]}" in reason
-        )
-        assert name not in ("langsim", "langrank") or reason.startswith(small.pool.names[small.pool.languages[row]])
+        if name in ("langsim", "langrank"):
+            assert reason.startswith(small.pool.names[small.pool.languages[row]])
+        elif name == "nearest":
+            cosines = small.target.vectors @ small.pool.vectors[row]
+            prompt = next(item for item, text in enumerate(small.target.texts) if f"“{text}”" in reason)
+            assert reason.endswith(f"(cosine {cosines[prompt]:.2f})")
+        elif name not in ("all", "dsir"):  # a row of these is not told by its reason
+            assert f"cluster {small.pool.clusters[row]}" in reason
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -73,6 +79,14 @@ def test_the_target_languages_own_pool_rows_are_not_there(name: str) -> None:
     )
     beside = sample(parts, problem(target, own, joined, 6, distances={"sw": 0.0} | distances), rng())
     assert beside.rows.tolist() == without.rows.tolist()
+
+
+def test_a_dear_row_that_could_not_be_drawn_hides_no_missing_budget() -> None:
+    there = pool([0] * 10 + [1], ["id"] * 11)
+    small = costly(problem([0] * 6, [2], there, budget=900), [50] * 10 + [1000])
+    plan = sample(settings(unit="tokens"), small, rng())
+    assert plan.chosen.tolist() == [500, 0, 0]
+    assert any(note.startswith("400 of the budget of 900 tokens were not drawn") for note in plan.notes)
 
 
 def test_a_budget_that_cannot_be_drawn_is_said_in_numbers() -> None:
@@ -150,7 +164,7 @@ def test_a_pool_smaller_than_the_budget_is_refused_with_both_numbers() -> None:
 
 
 def test_a_pool_of_the_target_language_alone_is_refused() -> None:
-    with pytest.raises(DataFault, match="holds 0"):
+    with pytest.raises(DataFault, match=r"no row of another language\. Add auxiliary data, or set .* own_only"):
         sample(settings(), problem([0], [1], pool([0, 1], ["sw", "sw"]), budget=1), rng())
 
 
