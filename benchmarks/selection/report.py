@@ -13,6 +13,7 @@ from benchmarks.reporting import note_look, with_tables
 from benchmarks.selection.figure import figure
 from benchmarks.selection.scores import asked_score
 from benchmarks.selection.settings import Comparison, cells, load_comparison
+from benchmarks.selection.statistics import MOST
 from benchmarks.selection.summary import Cell, summary
 from benchmarks.selection.tables import tables
 from compass_ops.errors import CompassError
@@ -64,6 +65,8 @@ def read_cells(folder: Path, half: str) -> dict[tuple[str, str], list[Cell]]:
     """Read one half of a data set's runs, the bare base included."""
     comparison = load_comparison(folder / "comparison.yaml")
     languages = load_params(folder / "params.yaml").project.languages
+    if not 2 <= len(languages) <= MOST:
+        raise CompassError(f"{folder.name}: tests over languages need 2 to {MOST} of them, it has {len(languages)}.")
     found: dict[tuple[str, str], list[Cell]] = {}
     targets = {tag: read_table(folder / "build/ingest/target" / f"{tag}.parquet") for tag in languages}
     for tag in languages:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 Numbers = NDArray[np.float64]
-_MOST = 20  # languages: 2^20 sign patterns are a second
+MOST = 20  # languages: 2^20 sign patterns are a second
 
 
 @dataclass(frozen=True)
@@ -34,8 +34,8 @@ def sign_flip_p(differences: Numbers) -> float:
         One per language.
     """
     n = len(differences)
-    if n > _MOST:
-        raise ValueError(f"{n} languages are too many for all sign patterns; at most {_MOST}.")
+    if n > MOST:
+        raise ValueError(f"{n} languages are too many for all sign patterns; at most {MOST}.")
     sums = np.zeros(1)
     for value in np.abs(differences):
         sums = np.concatenate([sums + value, sums - value])

@@ -21,7 +21,7 @@ from compass_ops.storage import read_json, read_table, tree_digest, value_digest
 from pipelines._stage import MEMO, path_option, stage
 
 FORMAT = 1
-_SCORES = Path(__file__).parent / "scores.py"
+_CODE = (Path(__file__), Path(__file__).with_name("scores.py"))
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Transfers:
     def digests(self) -> dict[str, str]:
         """Digest what each adapter's scores depend on."""
         params, rows = self.workshop.params, self.comparison.transfer_rows
-        shared = [*self.workshop.digests(), rows, tree_digest(_SCORES)]
+        shared = [*self.workshop.digests(), rows, *map(tree_digest, _CODE)]
         shared += [
             tree_digest(self.records / role / f"{tag}.parquet")
             for role in ("dev", "target")

@@ -1,5 +1,6 @@
 """Scores, measures, summary and tables of the comparison: by hand and against slow versions."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -7,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pyarrow as pa
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from benchmarks.reporting import MARKS, note_look
@@ -248,6 +250,16 @@ def test_a_data_set_with_the_items_of_another_differs_in_its_seed_alone_and_has_
     assert seed == (1 if dataset.endswith("other_base") else theirs["project"]["seed"])
     theirs["project"].pop("seed")
     assert mine == theirs
+
+
+@pytest.mark.parametrize("count", [1, 21])
+def test_languages_too_few_or_too_many_for_the_tests_are_told(tmp_path: Path, count: int) -> None:
+    shutil.copy(HERE / "sib200/comparison.yaml", tmp_path)
+    params = read_yaml(HERE / "sib200/params.yaml")
+    params["project"]["languages"] = [f"q{place:c}a" for place in range(ord("a"), ord("a") + count)]
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params), "utf-8")
+    with pytest.raises(CompassError, match=f"need 2 to 20 of them, it has {count}"):
+        report.read_cells(tmp_path, "dev")
 
 
 def test_a_wrong_comparison_is_told(tmp_path: Path) -> None:
