@@ -21,7 +21,7 @@ def tables(dev: Summaries, results: Summaries) -> str:
         if dataset in results:
             parts.append(f"Gate half.\n\n{_table(results[dataset])}\n")
         if dataset in dev:
-            parts.append(f"Dev half, on which variants and the default were chosen.\n\n{_table(dev[dataset])}\n")
+            parts.append(f"Dev half.\n\n{_table(dev[dataset])}\n")
         parts.append(_languages(results.get(dataset) or dev[dataset]))
     return "\n".join(parts) if parts else "Nothing has been run yet.\n"
 
@@ -34,13 +34,13 @@ def _table(summary: Mapping[str, Any]) -> str:
 def _row(name: str, entry: Mapping[str, Any]) -> str:
     random, own = entry.get("vs_random"), entry.get("compass_plus_vs")
     low, high = entry["ci95"]
-    margin_low, margin_high = entry.get("margin_ci95", (None, None))
+    margin_low, margin_high = entry["margin_ci95"]
     shown = [
         f"**{name}**" if name == OWN else name,
         f"{entry['mean_accuracy']:.3f}",
         f"[{low:.3f}, {high:.3f}]",
         f"{entry['mean_margin']:+.2f}",
-        "-" if margin_low is None else f"[{margin_low:+.2f}, {margin_high:+.2f}]",
+        f"[{margin_low:+.2f}, {margin_high:+.2f}]",
         f"{entry['energy_distance']:.3f}" if entry["train_tokens"] else "",
         f"{entry['duplicates']:.0%}" if entry["train_tokens"] else "",
         f"{entry['train_tokens'] / 1000:.0f}k",
@@ -61,8 +61,7 @@ def _p(value: float) -> str:
 
 
 def _margin_limits(entry: Mapping[str, Any]) -> str:
-    """Return the limits of a margin; summaries of older runs, whose items are gone, have none."""
-    return f"[{entry['margin_low']:+.2f}, {entry['margin_high']:+.2f}]" if "margin_low" in entry else "[-]"
+    return f"[{entry['margin_low']:+.2f}, {entry['margin_high']:+.2f}]"
 
 
 def _languages(summary: Mapping[str, Any]) -> str:

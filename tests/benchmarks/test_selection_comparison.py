@@ -152,21 +152,6 @@ def test_tables_have_every_strategy_and_ablation_on_both_halves() -> None:
     assert tables({}, {}) == "Nothing has been run yet.\n"
 
 
-def test_summaries_from_before_the_margins_had_limits_are_shown_without() -> None:
-    old = a_summary()
-    for entry in old.values():
-        del entry["margin_ci95"]
-        for own in entry["per_language"].values():
-            del own["margin_low"], own["margin_high"]
-        if "compass_plus_vs" in entry:
-            del entry["compass_plus_vs"]["margin_low"], entry["compass_plus_vs"]["margin_high"]
-    shown = tables({"worldfacts": old}, {})
-    [line] = [line for line in shown.splitlines() if line.startswith("| langsim ")]
-    assert " +0.04 | - | " in line
-    assert "| +0.07 [-] | 0.25 | 0.50 |" in line
-    assert "| sw | +0.11 [-] | +0.04 [-] | +0.01 [-] |" in shown
-
-
 def test_the_figure_is_well_formed_and_names_every_strategy() -> None:
     tree = ElementTree.fromstring(figure({"worldfacts": a_summary()}))
     texts = [node.text for node in tree.iter() if node.text]
