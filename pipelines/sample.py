@@ -10,7 +10,7 @@ from compass_ops.selection.subset import Costs, SelectionFiles, row_costs, write
 from compass_ops.storage import read_json, value_digest
 from pipelines._stage import MEMO, path_option, stage
 
-FORMAT = 4
+FORMAT = 5
 
 
 @stage
