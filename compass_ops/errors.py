@@ -50,6 +50,10 @@ class DataFault(CompassError):
         self.language = language
         self.reason = reason
 
+    def __reduce__(self) -> tuple[type["DataFault"], tuple[str, str]]:
+        """Pickle what it was made of: workers hand errors over."""
+        return type(self), (self.language, self.reason)
+
 
 class ModelError(CompassError):
     """A model that is missing, damaged or not the one expected."""
@@ -68,6 +72,10 @@ class NoVectorError(ModelError):
     def __init__(self, message: str, vectors: "NDArray[np.float32]") -> None:
         super().__init__(message)
         self.vectors = vectors
+
+    def __reduce__(self) -> tuple[type["NoVectorError"], tuple[str, "NDArray[np.float32]"]]:
+        """Pickle what it was made of: workers hand errors over."""
+        return type(self), (str(self), self.vectors)
 
 
 class StorageError(CompassError):

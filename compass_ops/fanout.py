@@ -64,7 +64,7 @@ def fan_out(
     """
     name, version = stage
     places = {language: memo / name / memo_key(name, version, language, own) for language, own in inputs.items()}
-    faults: dict[str, str] = {}
+    faults: dict[str, DataFault] = {}
     with tqdm(total=len(places), desc=name, unit="language", disable=None) as bar:
         for language, fault in _here(places, make) if processes == 1 else _shared_out(places, make, processes):
             if fault is not None:
@@ -75,18 +75,18 @@ def fan_out(
         for language, done in places.items():
             if language not in faults:
                 shutil.copytree(done, aside / language)
-        for language, reason in faults.items():
-            receipt = {"language": language, "status": "failed", "stage": name, "reason": reason}
+        for language, fault in faults.items():
+            receipt = {"language": fault.language, "status": "failed", "stage": name, "reason": fault.reason}
             write_json(aside / language / RECEIPT, receipt)
 
 
-def _here(places: Mapping[str, Path], make: Make) -> Iterator[tuple[str, str | None]]:
-    """Yield each language when it is there, with the reason if its data have a fault."""
+def _here(places: Mapping[str, Path], make: Make) -> Iterator[tuple[str, DataFault | None]]:
+    """Yield each language when it is there, with the fault if its data have one."""
     for language, done in places.items():
         yield language, _finish(language, done, make)
 
 
-def _shared_out(places: Mapping[str, Path], make: Make, processes: int) -> Iterator[tuple[str, str | None]]:
+def _shared_out(places: Mapping[str, Path], make: Make, processes: int) -> Iterator[tuple[str, DataFault | None]]:
     """Do the same in several processes, each taking the next language of the queue; they end with this one."""
     missing = [language for language, done in places.items() if not done.exists()]
     yield from ((language, None) for language in places if language not in set(missing))
@@ -120,17 +120,17 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _finish_in_worker(language: str, done: Path) -> str | None:
+def _finish_in_worker(language: str, done: Path) -> DataFault | None:
     return _finish(language, done, _MAKE[0])
 
 
-def _finish(language: str, done: Path, make: Make) -> str | None:
-    """Have one language made unless it is there; return the reason if its data have a fault."""
+def _finish(language: str, done: Path, make: Make) -> DataFault | None:
+    """Have one language made unless it is there; return the fault if its data have one."""
     try:
         if not done.exists():
             _make_in(done, language, make)
     except DataFault as fault:
-        return fault.reason
+        return fault
     return None
 
 

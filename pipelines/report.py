@@ -13,6 +13,7 @@ from pipelines._stage import path_option, stage
 
 @stage
 @path_option("--languages")
+@path_option("--embed")
 @path_option("--sample")
 @path_option("--train")
 @path_option("--evaluate")

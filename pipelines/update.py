@@ -16,7 +16,7 @@ from pipelines._stage import MEMO, path_option, stage
 if TYPE_CHECKING:
     from compass_ops.monitoring.update import Updater
 
-FORMAT = 9
+FORMAT = 10
 
 
 @stage

@@ -1,10 +1,14 @@
 """The exception tree is the one that its module draws."""
 
 import inspect
+import pickle
 import re
 
+import numpy as np
+import pytest
+
 from compass_ops import errors
-from compass_ops.errors import CompassError, ConflictError, DataFault, RegistryError
+from compass_ops.errors import CompassError, ConflictError, DataFault, NoVectorError, RegistryError
 
 DRAWN = re.compile(r"^    (?P<indent>[ │├└─]*)(?P<name>[A-Z]\w+)", re.MULTILINE)
 
@@ -35,6 +39,13 @@ def test_one_except_clause_catches_all() -> None:
     assert all(issubclass(kind, CompassError) for _, kind in inspect.getmembers(errors, inspect.isclass))
     assert issubclass(ConflictError, RegistryError)
     assert not issubclass(CompassError, OSError | ValueError)
+
+
+@pytest.mark.parametrize("error", [DataFault("sw", "no own rows."), NoVectorError("none", np.ones((1, 2), np.float32))])
+def test_errors_of_more_than_a_message_survive_a_worker_s_way_home(error: CompassError) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again)) == (type(error), str(error))
+    assert vars(again).keys() == vars(error).keys()
 
 
 def test_a_data_fault_names_its_language() -> None:

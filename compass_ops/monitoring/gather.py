@@ -21,7 +21,7 @@ def fleet_rows(inputs: Mapping[str, Path], out: Path) -> list[FleetRow]:
     Parameters
     ----------
     inputs : mapping
-        ``languages`` (ingest's ``languages.json``) and the folders of the stages ``sample``, ``train``,
+        ``languages`` (ingest's ``languages.json``) and the folders of the stages ``embed``, ``sample``, ``train``,
         ``evaluate``, ``admit``, ``register``, ``drift``, ``update``, ``gate`` and ``promote``.
     out : Path
         The page's folder, which links are relative to.
@@ -68,11 +68,11 @@ def _failure(
     """Return why the language failed: the first reason on the road, since the later ones follow from it."""
     if ingested.get("status") == FAILED:
         return f"ingest: {ingested['reason']}"
-    for stage in FANNED_OUT:
-        path = inputs[stage] / language / RECEIPT
+    embedding = sorted(inputs["embed"].glob(f"*/{language}/{RECEIPT}"))  # one per role
+    for path in (*embedding, *(inputs[stage] / language / RECEIPT for stage in FANNED_OUT)):
         receipt = read_json(path) if path.exists() else {}
         if receipt.get("status") == FAILED:
-            return f"{receipt.get('stage', stage)}: {receipt['reason']}"
+            return f"{receipt['stage']}: {receipt['reason']}"
     if seen is not None and seen["verdict"] == FAILED:
         return f"drift: {seen['sentence']}"
     return None

@@ -27,7 +27,7 @@ from compass_ops.selection.choose import Rows, choose, items_of, plan_record, po
 from compass_ops.selection.cluster import assign
 from compass_ops.selection.problem import Held, Pool, Problem
 from compass_ops.selection.subset import Costs, row_costs, with_distances
-from compass_ops.selection.vectors import read_means, read_pool_vectors, read_vectors
+from compass_ops.selection.vectors import embed_fault, read_means, read_pool_vectors, read_vectors
 from compass_ops.selection_sections import UNBOUND
 from compass_ops.storage import file_digest, read_array, read_table, write_json, write_table
 from compass_ops.training.adapt import (
@@ -131,6 +131,10 @@ class Updater:
                 f"has no {' and no '.join(missing)} rows, without which no candidate is chosen and judged. Map "
                 "labelled rows of the language to role test in ingest.sources.",
             )
+        for half in HALVES:
+            fault = embed_fault(self.vectors, half, language)
+            if fault is not None:
+                raise DataFault(language, fault)
 
     def _reference(self, drifted: Drifted) -> tuple[Reference, pa.Table]:
         """Return the window as the new version's reference, under the parent's centroids, and its rows."""

@@ -108,20 +108,15 @@ def _unmet(problem: Problem, settings: SampleParams, choice: Choice, spent: int)
         rest = "The rest was asked of the other clusters." if asked_elsewhere else "There is no other to ask."
         notes.append(f"Clusters hold less than their quota: {lacks}. {rest}")
     missing = problem.budget - spent
-    if missing >= _dearest(problem, choice):  # less than that is too little for a row
+    if missing >= min(
+        int(problem.pool.costs.max()), max(1, problem.budget // 50)
+    ):  # less is what the rows' sizes leave
         where = "the languages chosen" if choice.quota is None else "the clusters where something is missing"
         capped = settings.strategy == "compass_plus" and settings.compass_plus.language_cap < 1
         more = "more that sample.compass_plus.language_cap admits" if capped else "more"
+        more += ", or the next row is dearer than what was left" if settings.unit == "tokens" else ""
         notes.append(
             f"{missing} of the budget of {problem.budget} {settings.unit} were not drawn: {where} hold no {more}. "
             "The adapter is trained on what there is."
         )
     return tuple(notes)
-
-
-def _dearest(problem: Problem, choice: Choice) -> int:
-    """Return the cost of the dearest row that could have been drawn; 1 if none could."""
-    within = problem.eligible & (problem.pool.costs <= problem.budget)
-    if choice.quota is not None:
-        within &= (choice.quota > 0)[problem.pool.clusters]
-    return int(problem.pool.costs[within].max(initial=1))

@@ -225,7 +225,7 @@ def test_the_default_is_dev_s_best_strategy_at_the_budget_and_no_variant_of_it_i
 
 
 @pytest.mark.parametrize(("dataset", "owner"), report.DEV_ALONE.items())
-def test_a_data_set_with_the_items_of_another_differs_in_its_seed_alone_and_has_no_gate_half(
+def test_a_data_set_with_the_items_of_another_differs_at_most_in_its_seed_and_has_no_gate_half(
     dataset: str, owner: str
 ) -> None:
     result = CliRunner().invoke(report.main, ["--dataset", dataset, "--half", "gate"])

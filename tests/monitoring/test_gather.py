@@ -8,7 +8,7 @@ import pytest
 from compass_ops.monitoring.gather import failures, fleet_rows
 from compass_ops.storage import read_json, write_json
 
-STAGES = ("sample", "train", "evaluate", "admit", "register", "drift", "update", "gate", "promote")
+STAGES = ("embed", "sample", "train", "evaluate", "admit", "register", "drift", "update", "gate", "promote")
 SEEN: dict[str, Any] = {
     "verdict": "drift",
     "sentence": "What is asked has shifted.",
@@ -117,7 +117,7 @@ def test_the_base_serves_where_the_adapter_was_refused(build: Path) -> None:
     assert _rows(build)["sw"].decision == "base serves"
 
 
-@pytest.mark.parametrize("stage", ["ingest", "sample", "train", "evaluate", "update", "drift"])
+@pytest.mark.parametrize("stage", ["ingest", "embed", "sample", "train", "evaluate", "update", "drift"])
 def test_a_failed_language_is_named_with_its_reason(build: Path, stage: str) -> None:
     if stage == "ingest":
         write_json(build / "languages.json", {"sw": {"status": "failed", "reason": "NaN somewhere", "rows": {}}})
@@ -125,17 +125,19 @@ def test_a_failed_language_is_named_with_its_reason(build: Path, stage: str) -> 
         write_json(build / "drift" / "summary.json", {"sw": SEEN | {"verdict": "failed", "sentence": "NaN somewhere"}})
     else:
         receipt = {"language": "sw", "status": "failed", "stage": stage, "reason": "NaN somewhere"}
-        write_json(build / stage / "sw" / "receipt.json", receipt)
+        folder = build / stage / ("gate" if stage == "embed" else "")
+        write_json(folder / "sw" / "receipt.json", receipt)
     rows = _rows(build)
     assert failures(list(rows.values())) == [f"sw: {stage}: NaN somewhere"]
     assert rows["sw"].decision == "failed"
 
 
 def test_the_first_failure_on_the_road_is_the_one_told(build: Path) -> None:
-    for stage in ("train", "evaluate"):
-        receipt = {"language": "sw", "status": "failed", "stage": stage, "reason": f"{stage} went wrong"}
+    for stage in ("embed/own", "sample", "train", "evaluate"):
+        name = stage.split("/")[0]
+        receipt = {"language": "sw", "status": "failed", "stage": name, "reason": f"{name} went wrong"}
         write_json(build / stage / "sw" / "receipt.json", receipt)
-    assert _rows(build)["sw"].failure == "train: train went wrong"
+    assert _rows(build)["sw"].failure == "embed: embed went wrong"
 
 
 def test_no_update_is_no_failure(build: Path) -> None:

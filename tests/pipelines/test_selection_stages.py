@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from compass_ops.corpus.ingest import _fraction
 from compass_ops.selection import embed as room
 from compass_ops.storage import file_digests, read_json, read_table, write_json
 from pipelines import cluster, embed, ingest, sample
@@ -79,19 +80,28 @@ def test_a_language_whose_test_holds_rows_of_the_pool_takes_them_out_of_it_for_a
     assert {name: after[name] for name in before} != before
 
 
-@pytest.mark.parametrize("role", ["target", "own", "test"])
+@pytest.mark.parametrize("role", ["target", "own", "dev", "gate"])
 def test_a_prompt_without_a_vector_fails_its_language_alone(role: str) -> None:
     before, rows = run(["sw", "tr"]), read_rows()
-    place = next(n for n, row in enumerate(rows) if (row["role"], row["language"]) == (role, "tr"))
-    mended = rows[place]
-    rows[place] = mended | {"prompt": f"kaç {UNKNOWN}?"}
-    write_lines(Path("data/records.jsonl"), rows)
+    unknown: Row = {"language": "tr", "role": role, "prompt": f"kaç {UNKNOWN}?"}
+    if role != "target":
+        unknown |= {"completion": "ride", "choices": ["ride", "sleep"], "answer": 0, "topic": "taxi"}
+    if role in ("dev", "gate"):  # a parallel id decides which half a test row is of
+        share = yaml.safe_load(Path("params.yaml").read_text("utf-8"))["ingest"]["dev_share"]
+        halves = {"dev" if _fraction(key) < share else "gate": key for key in map(str, range(20))}
+        unknown |= {"role": "test", "parallel_id": halves[role]}
+    write_lines(Path("data/records.jsonl"), [*rows, unknown])
     after = run(["sw", "tr"])
-    assert {name for name in after if after[name] != before.get(name)} == {"tr/receipt.json"}
-    reason = read_json(Path("sample/tr/receipt.json"))["reason"]
-    assert reason.startswith("records of role ")
-    assert f"no finite vector for 'kaç {UNKNOWN}?' and 0 other texts. Leave them out of the data" in reason
-    rows[place] = mended
+    assert {name: after[name] for name in after if name.startswith("sw/")} == {
+        name: before[name] for name in before if name.startswith("sw/")
+    }
+    assert [name for name in after if name.startswith("tr/")] == ["tr/receipt.json"]
+    for receipt in (Path("sample/tr/receipt.json"), Path("embed") / role / "tr" / "receipt.json"):
+        told = read_json(receipt)
+        assert told["language"] == "tr"
+        assert told["reason"].startswith(
+            f"records of role {role}: The embedder gave no finite vector for 'kaç {UNKNOWN}?' and 0 other texts. Leave"
+        )
     write_lines(Path("data/records.jsonl"), rows)
     assert run(["sw", "tr"]) == before
 

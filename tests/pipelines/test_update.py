@@ -9,7 +9,9 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from compass_ops.monitoring import update as room
 from compass_ops.storage import read_json, read_table, write_json
+from compass_ops.training.adapt import Base
 from pipelines import drift, gate, traffic, update
 from tests.monitoring.test_update import COINS, World, records, small_params
 
@@ -86,6 +88,27 @@ def test_a_language_without_test_rows_leaves_a_receipt_and_the_others_go_on(worl
     world.made("sw")
     road.run(update, gate)
     assert road.decision("sw")["candidate"] is not None, "what was missing is there: the language is made"
+
+
+@pytest.mark.parametrize("half", ["dev", "gate"])
+def test_a_language_whose_test_could_not_be_embedded_is_not_trained_in_vain(
+    world: World, half: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    road = Road(world, ("id", "sw"))
+    road.drifted()
+    (road.root / "embed" / half / "sw" / "vectors.npy").unlink()
+    receipt = {"language": "sw", "status": "failed", "stage": "embed", "reason": "no vector for some."}
+    write_json(road.root / "embed" / half / "sw" / "receipt.json", receipt)
+    trained, train = [], vars(room)["update"]
+
+    def noted(base: Base, parent: Path, *rest: Any) -> Any:
+        trained.append(parent.name)
+        return train(base, parent, *rest)
+
+    monkeypatch.setattr(room, "update", noted)
+    road.run(update, gate)
+    assert road.receipt("sw")["reason"] == "no vector for some."
+    assert trained == ["id"]
 
 
 def test_a_parent_that_lacks_rows_for_a_full_retraining_fails_alone(world: World, tmp_path: Path) -> None:
