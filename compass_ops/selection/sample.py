@@ -108,9 +108,8 @@ def _unmet(problem: Problem, settings: SampleParams, choice: Choice, spent: int)
         rest = "The rest was asked of the other clusters." if asked_elsewhere else "There is no other to ask."
         notes.append(f"Clusters hold less than their quota: {lacks}. {rest}")
     missing = problem.budget - spent
-    if missing >= min(
-        int(problem.pool.costs.max()), max(1, problem.budget // 50)
-    ):  # less is what the rows' sizes leave
+    costs = problem.pool.costs
+    if missing >= max(costs.min(), min(costs.max(), problem.budget // 50)):  # less is what the rows' sizes leave
         where = "the languages chosen" if choice.quota is None else "the clusters where something is missing"
         capped = settings.strategy == "compass_plus" and settings.compass_plus.language_cap < 1
         more = "more that sample.compass_plus.language_cap admits" if capped else "more"
