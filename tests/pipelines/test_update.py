@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from compass_ops.monitoring import update as room
 from compass_ops.storage import read_json, read_table, write_json
-from compass_ops.training.adapt import Base
+from compass_ops.training import adapt
 from pipelines import drift, gate, traffic, update
 from tests.monitoring.test_update import COINS, World, records, small_params
 
@@ -99,11 +99,11 @@ def test_a_language_whose_test_could_not_be_embedded_is_not_trained_in_vain(
     (road.root / "embed" / half / "sw" / "vectors.npy").unlink()
     receipt = {"language": "sw", "status": "failed", "stage": "embed", "reason": "no vector for some."}
     write_json(road.root / "embed" / half / "sw" / "receipt.json", receipt)
-    trained, train = [], vars(room)["update"]
+    trained: list[str] = []
 
-    def noted(base: Base, parent: Path, *rest: Any) -> Any:
+    def noted(base: adapt.Base, parent: Path, *rest: Any) -> Any:
         trained.append(parent.name)
-        return train(base, parent, *rest)
+        return adapt.update(base, parent, *rest)
 
     monkeypatch.setattr(room, "update", noted)
     road.run(update, gate)
